@@ -1,0 +1,26 @@
+# The folder of the virtual environment; another one may be given: make VENV=...
+VENV ?= .venv
+export VENV
+
+.NOTPARALLEL:
+.PHONY: demo test lint types environment
+
+# Start everything on this machine and keep it running until Ctrl-C; RESET=1 forgets the last time.
+demo:
+	@sh tools/bootstrap.sh run && exec $(VENV)/bin/python -m demo.run
+
+# Set up what the tests need, then check style and types and run every test.
+test: lint types
+	@$(VENV)/bin/python -m pytest -n 3
+
+# Check the style.
+lint: environment
+	@$(VENV)/bin/ruff check .
+
+# Check the types.
+types: environment
+	@$(VENV)/bin/mypy
+
+# Set up what the tests need.
+environment:
+	@sh tools/bootstrap.sh test

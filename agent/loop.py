@@ -1,0 +1,331 @@
+"""The one thread that owns the agent's state: takes what happened, asks what to do, has it done.
+
+Whatever may wait is done in other threads, and what comes of it returns as an event on the same queue.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import queue
+import signal
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from random import Random
+
+from agent import __version__, host
+from agent.actions import (
+    AbandonFetch,
+    AbandonHeartbeat,
+    Action,
+    CloseLink,
+    Enroll,
+    Exit,
+    FetchConfig,
+    KillChild,
+    Log,
+    OpenLink,
+    PostSamples,
+    ProbeChild,
+    RemovePipelineFiles,
+    SavePlan,
+    SendHeartbeat,
+    StartChild,
+    TerminateChild,
+    ValidateConfiguration,
+)
+from agent.api import Api, ApiError
+from agent.events import (
+    Booted,
+    ChildHealthy,
+    ConfigFetched,
+    ConfigUnchanged,
+    Enrolled,
+    EnrollFailed,
+    Event,
+    FetchFailed,
+    HeartbeatFailed,
+    HeartbeatSent,
+    SamplesFailed,
+    SamplesPosted,
+    TerminationRequested,
+    Ticked,
+)
+from agent.launcher import Launcher
+from agent.link import Link
+from agent.plan import AnswerRefusedError, Declined, PipelineSpec, parse_plan
+from agent.poll import FETCH_DEADLINE_SECONDS
+from agent.protocol import CONFIG_PATH, HEARTBEAT_PATH
+from agent.report import HEARTBEAT_DEADLINE_SECONDS
+from agent.runner import Runner
+from agent.sampler import Sampler, is_healthy
+from agent.settings import Settings
+from agent.state import Agent
+from agent.store import Store, StoreError
+
+log = logging.getLogger("agent")
+
+PROBE_SECONDS = 0.2
+"""Between two questions to a starting child whether it is well."""
+PROBE_ATTEMPTS = 600
+ENROLL_DEADLINE_SECONDS = 30.0
+SAMPLES_DEADLINE_SECONDS = 30.0
+SAVE_RETRY_SECONDS = 30.0
+UNAUTHORIZED_SECONDS = 60.0
+"""Between heartbeats with a token that the server refuses."""
+LONGEST_WAIT_SECONDS = 3600.0
+INTERNAL_ERROR = 70
+"""Exit code when the launcher has failed; a supervisor starts the agent anew."""
+
+
+class Loop:
+    """The agent as a running program."""
+
+    def __init__(self, settings: Settings, store: Store) -> None:
+        boot_id = uuid.uuid4().hex
+        self._settings = settings
+        self._store = store
+        self._queue: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._agent = Agent(settings.poll_interval_seconds, Random())
+        self._launcher = Launcher()
+        self._runner = Runner(store, self._launcher, settings.vector_bin, self._queue.put)
+        self._sampler = Sampler(self._runner, settings.labels, boot_id)
+        self._api = Api(settings.url)
+        self._link = Link(boot_id, self._queue.put)
+        self._token = ""
+        self._unsaved: SavePlan | None = None
+        self._save_at = math.inf
+        self._probes: dict[str, int] = {}
+        """The run of each pipeline that is being asked whether it is well."""
+        self._done = False
+
+    def run(self) -> None:
+        """Live until told to end. StoreError if there is nothing to begin with."""
+        booted = self._remember()
+        threading.Thread(target=self._launch, name="launcher", daemon=True).start()
+        # SimpleQueue.put may interrupt itself, which a signal handler does.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._queue.put(TerminationRequested()))
+        log.info("agent version=%s url=%s data=%s", __version__, self._settings.url, self._store.data_dir)
+        self._runner.ask_version()
+        self._handle(booted)
+        while not self._done:
+            self._handle(self._next_event())
+        self._launcher.end()
+
+    def _next_event(self) -> Event:
+        deadline = min(self._agent.next_deadline(), self._save_at)
+        wait = min(max(0.0, deadline - time.monotonic()), LONGEST_WAIT_SECONDS)
+        try:
+            return self._queue.get(timeout=wait)
+        except queue.Empty:
+            return Ticked()
+
+    def _handle(self, event: Event) -> None:
+        for action in self._agent.handle(event, time.monotonic()):
+            self._perform(action)
+        if self._unsaved is not None and time.monotonic() >= self._save_at:
+            self._save(self._unsaved)
+
+    def _perform(self, action: Action) -> None:
+        match action:
+            case Log():
+                log.log(action.level, "%s", action.line)
+            case Enroll():
+                self._aside("enroll", self._enroll, EnrollFailed("cannot enroll: see the log"))
+            case FetchConfig():
+                self._aside(
+                    "fetch", lambda: self._fetch(action), FetchFailed(action.generation, "see the log")
+                )
+            case AbandonFetch():
+                log.warning("fetch given up after %g s, nothing is changed", FETCH_DEADLINE_SECONDS)
+                self._api.abandon(CONFIG_PATH, action.generation)
+            case OpenLink():
+                self._link.open(action.generation, action.url, self._token, action.revision)
+            case CloseLink():
+                self._link.close(action.generation)
+            case SendHeartbeat():
+                self._aside(
+                    "heartbeat",
+                    lambda: self._send_heartbeat(action),
+                    HeartbeatFailed(action.generation, "see the log"),
+                )
+            case AbandonHeartbeat():
+                log.warning("heartbeat given up after %g s", HEARTBEAT_DEADLINE_SECONDS)
+                self._api.abandon(HEARTBEAT_PATH, action.generation)
+            case PostSamples():
+                self._aside("samples", lambda: self._post_samples(action), SamplesFailed(action.request_id))
+            case SavePlan():
+                self._save(action)
+            case ValidateConfiguration():
+                if self._runner.version() is None:
+                    # It could not be run when the agent started.
+                    self._runner.ask_version()
+                self._runner.validate(action.spec)
+            case StartChild():
+                self._runner.start_child(action.spec, action.run)
+            case ProbeChild():
+                self._probes[action.pipeline_id] = action.run
+                self._aside("probe", lambda: self._probe(action), None)
+            case TerminateChild():
+                self._probes.pop(action.pipeline_id, None)
+                self._runner.terminate(action.pipeline_id, action.run)
+            case KillChild():
+                log.warning("child pipeline=%s does not end, killing it", action.pipeline_id)
+                self._runner.kill(action.pipeline_id, action.run)
+            case RemovePipelineFiles():
+                self._runner.remove_files(action.pipeline_id)
+            case Exit():
+                self._done = True
+
+    def _remember(self) -> Booted:
+        """What the data folder knows of an earlier life."""
+        self._store.remove_leftovers()
+        enrolled = self._is_enrolled()
+        if not enrolled and self._settings.token is None:
+            raise StoreError(
+                "cannot start: SIGNALBOX_TOKEN is not set, and there is no node token in "
+                f"{self._store.data_dir}"
+            )
+        pipelines: tuple[PipelineSpec, ...] = ()
+        declined: tuple[Declined, ...] = ()
+        try:
+            pipelines, declined = self._store.plan()
+        except StoreError as error:
+            log.warning("%s; waiting for the server", error)
+        return Booted(enrolled, pipelines, declined)
+
+    def _is_enrolled(self) -> bool:
+        try:
+            self._token = self._store.node_token() or ""
+        except StoreError as error:
+            if self._settings.token is None:
+                raise
+            log.warning("%s; enrolling again", error)
+            return False
+        if not self._token:
+            return False
+        if self._settings.token is None:
+            return True
+        matches = self._store.is_enrolled_with(self._settings.token)
+        if matches is None:
+            # Put there by another agent or by hand: it counts, and from now on a change is noticed.
+            try:
+                self._store.keep_enrollment_token(self._settings.token)
+            except StoreError as error:
+                log.warning("%s", error)
+        return matches is not False
+
+    def _enroll(self) -> Event:
+        settings = self._settings
+        try:
+            install_id = self._store.install_id()
+        except StoreError as error:
+            return EnrollFailed(f"cannot enroll: {error}")
+        body: dict[str, object] = {
+            "token": settings.token,
+            "hostname": host.hostname(),
+            "os": host.operating_system(),
+            "agentVersion": __version__,
+            "labels": dict(self._sampler.labels),
+            "installId": install_id,
+        }
+        if (version := self._runner.version()) is not None:
+            body["vectorVersion"] = version
+        try:
+            node_id, token = self._api.enroll(body, ENROLL_DEADLINE_SECONDS)
+        except ApiError as error:
+            return EnrollFailed(str(error), error.retry_after)
+        try:
+            self._store.keep_enrollment(token, settings.token)
+        except StoreError as error:
+            # It serves until the agent ends; then it enrolls anew.
+            log.error("%s; this node will enroll again when the agent is restarted", error)
+        self._token = token
+        return Enrolled(node_id)
+
+    def _fetch(self, action: FetchConfig) -> Event:
+        try:
+            answer = self._api.fetch_config(
+                self._token, action.generation, action.revision, action.etag, FETCH_DEADLINE_SECONDS
+            )
+            if answer is None:
+                return ConfigUnchanged(action.generation)
+            return ConfigFetched(action.generation, parse_plan(answer.body), answer.etag)
+        except ApiError as error:
+            return FetchFailed(action.generation, str(error), error.is_unauthorized, error.retry_after)
+        except AnswerRefusedError as error:
+            return FetchFailed(action.generation, str(error))
+
+    def _send_heartbeat(self, action: SendHeartbeat) -> Event:
+        body, line_counts = self._sampler.heartbeat_body(action)
+        try:
+            self._api.send_heartbeat(self._token, action.generation, body, HEARTBEAT_DEADLINE_SECONDS)
+        except ApiError as error:
+            patience = UNAUTHORIZED_SECONDS if error.is_unauthorized else error.retry_after
+            return HeartbeatFailed(action.generation, str(error), patience)
+        self._sampler.arrived(line_counts)
+        return HeartbeatSent(action.generation)
+
+    def _post_samples(self, action: PostSamples) -> Event:
+        results = [
+            {"requestId": r.request_id, "componentKey": r.component_key, "error": r.error}
+            for r in action.results
+        ]
+        try:
+            self._api.post_samples(self._token, {"results": results}, SAMPLES_DEADLINE_SECONDS)
+        except ApiError as error:
+            log.warning("%s; the next heartbeat carries them", error)
+            return SamplesFailed(action.request_id)
+        return SamplesPosted(action.request_id)
+
+    def _probe(self, action: ProbeChild) -> Event | None:
+        """Ask until the child is well, has been stopped or replaced, or has had its time."""
+        for _ in range(PROBE_ATTEMPTS):
+            if self._probes.get(action.pipeline_id) != action.run:
+                return None
+            if is_healthy(action.api_port):
+                return ChildHealthy(action.pipeline_id, action.run)
+            time.sleep(PROBE_SECONDS)
+        return None
+
+    def _save(self, action: SavePlan) -> None:
+        try:
+            self._store.keep_plan(action.pipelines, action.declined)
+        except StoreError as error:
+            # A full disk stops nothing; what is on it is the plan before.
+            log.error("%s; trying again in %g s", error, SAVE_RETRY_SECONDS)
+            self._unsaved, self._save_at = action, time.monotonic() + SAVE_RETRY_SECONDS
+        else:
+            self._unsaved, self._save_at = None, math.inf
+
+    def _aside(self, name: str, work: Callable[[], Event | None], failure: Event | None) -> None:
+        """Do ``work`` in a thread of its own, and put what it returns on the queue.
+
+        ``failure`` is put there if it fails in a way that nobody thought of: what the agent waits for must
+        come, and a mistake in one answer must not end the agent, and with it every child.
+        """
+
+        def do() -> None:
+            event = failure
+            try:
+                event = work()
+            except Exception:
+                log.exception("cannot %s", name)
+            if event is not None:
+                self._queue.put(event)
+
+        threading.Thread(target=do, name=name, daemon=True).start()
+
+    def _launch(self) -> None:
+        """The launcher's life. Without it no child can be started, stopped or noticed to have died."""
+        try:
+            self._launcher.run()
+        except Exception:
+            log.exception("cannot go on: the launcher has failed")
+            logging.shutdown()
+            # The kernel ends the children; a supervisor starts the agent anew, and it them.
+            os._exit(INTERNAL_ERROR)

@@ -1,0 +1,99 @@
+"""The agent's environment: ``SIGNALBOX_*``, and where not set, the names of VectorFlow's agent."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)?")
+UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+LOG_LEVELS = {"trace": "DEBUG", "debug": "DEBUG", "info": "INFO", "warn": "WARNING", "warning": "WARNING"} | {
+    "error": "ERROR"
+}
+
+
+class SettingsError(Exception):
+    """A setting is missing or makes no sense; the message is one sentence for the person who set it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Every setting of the agent, once."""
+
+    url: str
+    """``SIGNALBOX_URL``: where the server is, without a slash at its end."""
+    token: str | None = field(repr=False)
+    """``SIGNALBOX_TOKEN``: the enrollment token of an environment."""
+    data_dir: Path
+    """``SIGNALBOX_DATA_DIR``: default ``/var/lib/signalbox-agent``; children see it as ``VF_DATA_DIR``."""
+    vector_bin: str
+    """``SIGNALBOX_VECTOR_BIN``: the Vector to run; default ``vector``, looked for on PATH."""
+    poll_interval_seconds: float
+    """``SIGNALBOX_POLL_INTERVAL``: seconds, until the server's first answer; default 15."""
+    labels: Mapping[str, str]
+    """``SIGNALBOX_LABELS``: ``k=v,k=v``, reported beside what the agent finds out by itself."""
+    log_level: str
+    """``SIGNALBOX_LOG_LEVEL``: debug, info, warning or error; default info."""
+
+
+def read_settings(environment: Mapping[str, str]) -> Settings:
+    """The settings that ``environment`` holds; SettingsError for the first that makes no sense."""
+
+    def value(name: str, older_name: str) -> str:
+        return environment.get(name, "").strip() or environment.get(older_name, "").strip()
+
+    url = value("SIGNALBOX_URL", "VF_URL").rstrip("/")
+    if not url:
+        raise SettingsError("cannot start: SIGNALBOX_URL is not set (the address of the Signalbox server)")
+    try:
+        parts = urlsplit(url)
+        is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_url = False
+    if not is_url:
+        raise SettingsError(f"cannot start: SIGNALBOX_URL is not an http or https address: {url!r}")
+    # A node that changes agents without changing its unit file keeps its folder too.
+    is_moved = not environment.get("SIGNALBOX_URL", "").strip()
+    default_dir = "/var/lib/vf-agent" if is_moved else "/var/lib/signalbox-agent"
+    data_dir = value("SIGNALBOX_DATA_DIR", "VF_DATA_DIR") or default_dir
+    if "$" in data_dir or "\n" in data_dir:
+        # Vector would take it for a variable in the file that we write for it.
+        raise SettingsError(f"cannot start: SIGNALBOX_DATA_DIR may hold no dollar sign: {data_dir!r}")
+    log_level = value("SIGNALBOX_LOG_LEVEL", "VF_LOG_LEVEL").lower() or "info"
+    if log_level not in LOG_LEVELS:
+        raise SettingsError(
+            f"cannot start: SIGNALBOX_LOG_LEVEL is none of debug, info, warning, error: {log_level!r}"
+        )
+    return Settings(
+        url=url,
+        token=value("SIGNALBOX_TOKEN", "VF_TOKEN") or None,
+        data_dir=Path(data_dir).absolute(),
+        vector_bin=value("SIGNALBOX_VECTOR_BIN", "VF_VECTOR_BIN") or "vector",
+        poll_interval_seconds=_seconds(value("SIGNALBOX_POLL_INTERVAL", "VF_POLL_INTERVAL") or "15"),
+        labels=parse_labels(value("SIGNALBOX_LABELS", "VF_NODE_LABELS")),
+        log_level=LOG_LEVELS[log_level],
+    )
+
+
+def parse_labels(text: str) -> dict[str, str]:
+    """``k=v,k=v`` as a mapping; SettingsError for a part that is no pair."""
+    labels: dict[str, str] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        key, equals, value = part.partition("=")
+        if not equals or not key.strip():
+            raise SettingsError(f"cannot start: SIGNALBOX_LABELS has a part that is not key=value: {part!r}")
+        labels[key.strip()] = value.strip()
+    return labels
+
+
+def _seconds(text: str) -> float:
+    match = DURATION.fullmatch(text)
+    seconds = float(match[1]) * UNIT_SECONDS[match[2] or "s"] if match else 0.0
+    if not 0.5 <= seconds <= 86_400:
+        raise SettingsError(
+            f"cannot start: SIGNALBOX_POLL_INTERVAL is not between half a second and a day: {text!r}"
+        )
+    return seconds

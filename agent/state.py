@@ -1,0 +1,342 @@
+"""The agent's thinking: what happened comes in, what to do goes out.
+
+Pure: no clock, no thread, no socket, no file. The time is handed in (monotonic seconds), the randomness too,
+and what has to be done is returned as actions. One thread, the loop, calls this.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from random import Random
+from typing import assert_never
+
+from agent.actions import (
+    Action,
+    CloseLink,
+    CompletedAction,
+    Enroll,
+    Exit,
+    Health,
+    Log,
+    PostSamples,
+    SampleResult,
+)
+from agent.backoff import Backoff, after_retry_hint
+from agent.channel import Channel
+from agent.child import Timing
+from agent.events import (
+    ActionPushed,
+    Booted,
+    ChildExited,
+    ChildHealthy,
+    ChildLaunched,
+    ConfigFetched,
+    ConfigUnchanged,
+    ConfigurationRefused,
+    ConfigurationValidated,
+    Enrolled,
+    EnrollFailed,
+    Event,
+    FetchFailed,
+    HeartbeatFailed,
+    HeartbeatSent,
+    LinkClosed,
+    LinkOpened,
+    Nudged,
+    PollIntervalPushed,
+    SampleRequested,
+    SamplesFailed,
+    SamplesPosted,
+    TerminationRequested,
+    Ticked,
+    ValidationFailed,
+)
+from agent.plan import PendingAction, Plan, SampleRequest
+from agent.poll import Poll
+from agent.protocol import ActionType
+from agent.report import Report
+from agent.supervisor import Supervisor
+
+REMEMBERED_IDS = 256
+"""So many ids of actions and of sample requests are remembered, so that none is done twice."""
+SAMPLES_UNSUPPORTED = "cannot sample: this agent does not take samples yet"
+SELF_UPDATE_UNSUPPORTED = "cannot update: this agent does not update itself yet"
+
+
+class Agent:
+    """All that the agent knows. :meth:`handle` is the only way to change it."""
+
+    def __init__(
+        self, first_poll_interval_seconds: float, random: Random, timing: Timing | None = None
+    ) -> None:
+        self._supervisor = Supervisor(timing or Timing(), random)
+        self._poll = Poll(first_poll_interval_seconds, random)
+        self._channel = Channel(random)
+        self._report = Report(random)
+        self._random = random
+        self._booted_at = 0.0
+        self._enrolled = False
+        self._enroll_at: float | None = None
+        self._enroll_backoff = Backoff(1.0, 60.0, random)
+        self._etag: str | None = None
+        self._terminating = False
+        self._exited = False
+        self._done_ids: dict[str, None] = {}
+        """Ids of actions and sample requests already taken up, oldest first."""
+        self._sampling: dict[str, tuple[SampleResult, ...]] = {}
+
+    def handle(self, event: Event, now: float) -> list[Action]:
+        """Everything that follows from ``event``, in the order in which it is to be done."""
+        actions = self._take(event, now)
+        if now >= self._supervisor.next_deadline():
+            actions += self._supervisor.tick(now)
+        return actions + self._do_what_is_due(now)
+
+    def next_deadline(self) -> float:
+        """When ``Ticked`` must be handled if nothing else happens before; may be infinity."""
+        deadline = self._supervisor.next_deadline()
+        if self._terminating:
+            return deadline
+        if self._enroll_at is not None:
+            deadline = min(deadline, self._enroll_at)
+        if self._enrolled:
+            deadline = min(
+                deadline,
+                self._poll.next_deadline(),
+                self._channel.next_deadline(),
+                self._report.next_deadline(),
+            )
+        return deadline
+
+    def _take(self, event: Event, now: float) -> list[Action]:
+        match event:
+            case Ticked():
+                return []
+            case (
+                ConfigurationValidated()
+                | ConfigurationRefused()
+                | ValidationFailed()
+                | ChildLaunched()
+                | ChildHealthy()
+                | ChildExited()
+            ):
+                return self._supervisor.handle(event, now)
+            case Booted():
+                return self._boot(event, now)
+            case TerminationRequested():
+                return self._terminate(now)
+            case Enrolled():
+                self._start_talking(now)
+                return [Log(logging.INFO, f"enrolled node={event.node_id}")]
+            case EnrollFailed():
+                return self._enroll_failed(event, now)
+            case ConfigFetched():
+                return self._config_fetched(event, now)
+            case ConfigUnchanged():
+                if self._poll.is_awaited(event.generation):
+                    self._poll.succeeded(now, idle=self._is_idle(now))
+                return []
+            case FetchFailed():
+                return self._fetch_failed(event, now)
+            case HeartbeatSent():
+                self._report.sent(event.generation, now, self._heartbeat_interval())
+                return []
+            case HeartbeatFailed():
+                if self._report.failed(event.generation, now, event.retry_after):
+                    return [Log(logging.WARNING, f"heartbeat failed error={event.error!r}")]
+                return []
+            case LinkOpened():
+                return self._link_opened(event, now)
+            case LinkClosed():
+                return self._link_closed(event, now)
+            case Nudged():
+                self._poll.nudge(now, event.spread_seconds)
+                pipeline = event.pipeline_id or "-"
+                return [
+                    Log(
+                        logging.INFO,
+                        f"nudged type=config_changed pipeline={pipeline} reason={event.reason or '-'}",
+                    )
+                ]
+            case PollIntervalPushed():
+                self._follow_poll_interval(event.interval_seconds, now)
+                return [Log(logging.INFO, f"nudged type=poll_interval seconds={event.interval_seconds:g}")]
+            case ActionPushed():
+                return self._take_up_action(event.action, now)
+            case SampleRequested():
+                return self._take_up_sample_request(event.request)
+            case SamplesPosted():
+                self._sampling.pop(event.request_id, None)
+                return []
+            case SamplesFailed():
+                self._report.add_sample_results(self._sampling.pop(event.request_id, ()), now)
+                return []
+        assert_never(event)
+
+    def _do_what_is_due(self, now: float) -> list[Action]:
+        if self._terminating:
+            if self._supervisor.is_idle() and not self._exited:
+                self._exited = True
+                return [Log(logging.INFO, "all children have ended"), Exit()]
+            return []
+        actions: list[Action] = []
+        if self._enroll_at is not None and now >= self._enroll_at:
+            self._enroll_at = None
+            actions.append(Enroll())
+        if not self._enrolled:
+            return actions
+        self._report.add_completed(self._supervisor.take_completed(), now)
+        if self._supervisor.has_changed(now):
+            self._report.change(now)
+        running, tried = self._supervisor.running_revision(), self._supervisor.tried_revision()
+        actions += self._poll.due(now, running or tried, self._etag, idle=self._is_idle(now))
+        actions += self._channel.due(now, running or tried)
+        actions += self._report.overdue(now)
+        if self._report.is_due(now):
+            reports = self._supervisor.reports(now)
+            actions += self._report.begin(now, reports, running, tried, self._health(now))
+        return actions
+
+    def _boot(self, event: Booted, now: float) -> list[Action]:
+        self._booted_at = now
+        if event.enrolled:
+            self._start_talking(now)
+        else:
+            self._enroll_at = now
+        actions: list[Action] = []
+        if event.pipelines:
+            names = ",".join(f"{spec.pipeline_id}@{spec.version}" for spec in event.pipelines)
+            actions.append(Log(logging.INFO, f"remembered pipelines={names}"))
+        return actions + self._supervisor.remember(event.pipelines, event.declined, now)
+
+    def _start_talking(self, now: float) -> None:
+        self._enrolled = True
+        self._enroll_backoff.reset()
+        self._poll.nudge(now)
+        self._report.change(now)
+
+    def _enroll_failed(self, event: EnrollFailed, now: float) -> list[Action]:
+        delay = self._enroll_backoff.next_delay()
+        if event.retry_after is not None:
+            delay = max(delay, after_retry_hint(event.retry_after, self._random))
+        self._enroll_at = now + delay
+        return [Log(logging.WARNING, f"{event.error}; next try in {delay:.1f} s")]
+
+    def _terminate(self, now: float) -> list[Action]:
+        if self._terminating:
+            return []
+        self._terminating = True
+        self._enroll_at = None
+        actions: list[Action] = [Log(logging.INFO, "told to end: stopping all children")]
+        return actions + self._channel.close() + self._supervisor.stop_all(now)
+
+    def _config_fetched(self, event: ConfigFetched, now: float) -> list[Action]:
+        if self._terminating or not self._poll.is_awaited(event.generation):
+            return []
+        plan = event.plan
+        self._etag = event.etag
+        earlier = self._poll.intervals
+        self._poll.follow(plan.intervals)
+        self._poll.succeeded(now, idle=self._is_idle(now))
+        if plan.intervals != earlier:
+            self._report.hurry(now, self._heartbeat_interval())
+        self._channel.learn(plan.websocket_url, plan.intervals.reconnect_spread, now)
+        return self._supervisor.apply(plan, now) + self._take_up_wishes(plan, now)
+
+    def _take_up_wishes(self, plan: Plan, now: float) -> list[Action]:
+        actions: list[Action] = []
+        for request in plan.sample_requests:
+            actions += self._take_up_sample_request(request)
+        if plan.pending_action is not None:
+            actions += self._take_up_action(plan.pending_action, now)
+        return actions
+
+    def _fetch_failed(self, event: FetchFailed, now: float) -> list[Action]:
+        if not self._poll.is_awaited(event.generation):
+            return []
+        self._poll.failed(
+            event.generation,
+            now,
+            idle=self._is_idle(now),
+            unauthorized=event.unauthorized,
+            retry_after=event.retry_after,
+        )
+        # Whatever the reason: everything that runs goes on running.
+        return [Log(logging.WARNING, f"fetch failed, nothing is changed error={event.error!r}")]
+
+    def _link_opened(self, event: LinkOpened, now: float) -> list[Action]:
+        if not self._channel.opened(event.generation, now):
+            # An attempt that was given up has come through after all.
+            return [CloseLink(event.generation)]
+        self._report.change(now)
+        if self._poll.has_failed_last():
+            self._poll.nudge(now)
+        return [Log(logging.INFO, "link state=open")]
+
+    def _link_closed(self, event: LinkClosed, now: float) -> list[Action]:
+        if not self._channel.closed(event, now):
+            return []
+        self._poll.hurry(now, idle=False)
+        self._report.hurry(now, self._heartbeat_interval())
+        wait = self._channel.next_deadline() - now
+        code = f" code={int(event.code)} reason={event.reason!r}" if event.code is not None else ""
+        return [Log(logging.WARNING, f"link state=closed{code} error={event.error!r} next_try={wait:.1f}s")]
+
+    def _take_up_action(self, action: PendingAction, now: float) -> list[Action]:
+        if not self._is_new(f"action {action.action_id}"):
+            return []
+        line = f"nudged type=action action={action.type} id={action.action_id}"
+        if action.type == ActionType.RESTART:
+            self._poll.nudge(now)
+            if action.pipeline_id is not None:
+                return [Log(logging.INFO, line), *self._supervisor.restart(action, now)]
+            self._report.add_completed([CompletedAction(action.action_id)], now)
+            return [Log(logging.INFO, line)]
+        if action.type == ActionType.SELF_UPDATE:
+            error = SELF_UPDATE_UNSUPPORTED
+        else:
+            error = f"cannot do {action.type!r}: this agent does not know it"
+        self._report.add_completed([CompletedAction(action.action_id, error)], now)
+        return [Log(logging.WARNING, f"{line} error={error!r}")]
+
+    def _take_up_sample_request(self, request: SampleRequest) -> list[Action]:
+        if not self._is_new(f"sample {request.request_id}"):
+            return []
+        results = tuple(
+            SampleResult(request.request_id, key, SAMPLES_UNSUPPORTED) for key in request.component_keys
+        )
+        self._sampling[request.request_id] = results
+        return [
+            Log(logging.WARNING, f"nudged type=sample_request id={request.request_id} not supported yet"),
+            PostSamples(request.request_id, results),
+        ]
+
+    def _follow_poll_interval(self, seconds: float, now: float) -> None:
+        self._poll.follow(replace(self._poll.intervals, poll=seconds))
+        if not self._is_idle(now):
+            self._poll.hurry(now, idle=False)
+
+    def _is_new(self, id: str) -> bool:
+        if id in self._done_ids:
+            return False
+        self._done_ids[id] = None
+        if len(self._done_ids) > REMEMBERED_IDS:
+            del self._done_ids[next(iter(self._done_ids))]
+        return True
+
+    def _is_idle(self, now: float) -> bool:
+        return self._channel.is_stable(now)
+
+    def _heartbeat_interval(self) -> float:
+        intervals = self._poll.intervals
+        return intervals.idle_heartbeat if self._channel.is_open else intervals.heartbeat
+
+    def _health(self, now: float) -> Health:
+        return Health(
+            poll_errors=self._poll.errors,
+            push_reconnects=self._channel.reconnects,
+            heartbeat_errors=self._report.errors,
+            push_connected=self._channel.is_open,
+            uptime_seconds=now - self._booted_at,
+        )

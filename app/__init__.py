@@ -1,0 +1,73 @@
+"""The server: ``create_app`` is its table of contents."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from app import (
+    agent_api,
+    database,
+    errors,
+    extensions,
+    health,
+    metrics,
+    operator_api,
+    pages,
+    request_limits,
+    switchboard_process,
+)
+from app.command_line import register_commands
+from app.config import ROOT, Settings
+from app.database import db
+
+__all__ = ["create_app", "settings_of"]
+
+
+def create_app(settings: Settings) -> Flask:
+    """Build the application from *settings*; connects to nothing."""
+    app = Flask("app", root_path=str(ROOT / "app"))
+    app.extensions["settings"] = settings
+    app.config.update(
+        SECRET_KEY=settings.secret_key,
+        SQLALCHEMY_DATABASE_URI=settings.database_url,
+        SQLALCHEMY_ENGINE_OPTIONS=database.engine_options(settings.database_url),
+        SESSION_COOKIE_NAME="signalbox_session",
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+        SOCK_SERVER_OPTIONS=agent_api.sock_server_options(),
+        WTF_CSRF_TIME_LIMIT=None,
+    )
+
+    # extensions
+    if settings.is_sqlite:
+        database.make_folder(settings.database_url)
+    db.init_app(app)
+    with app.app_context():
+        database.prepare(db.engine)
+    extensions.migrate.init_app(app, db, directory=str(ROOT / "migrations"))
+    extensions.login_manager.init_app(app)
+    extensions.csrf.init_app(app)
+
+    # around every request
+    errors.init_app(app)
+    request_limits.init_app(app, settings)
+    metrics.init_app(app)
+
+    # between processes
+    switchboard_process.init_app(app, settings)
+
+    # views
+    health.init_app(app)
+    agent_api.init_app(app)
+    operator_api.init_app(app)
+    pages.init_app(app)
+
+    # commands
+    register_commands(app)
+    return app
+
+
+def settings_of(app: Flask) -> Settings:
+    """The settings that *app* was built from."""
+    settings: Settings = app.extensions["settings"]
+    return settings

@@ -1,0 +1,27 @@
+"""The agent API: parse, call a use, answer. See ``docs/protocol.md``, section 1."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from app import switchboard_process
+from app.agent_api import views
+from app.agent_api.push_channel import HandOverThread
+from app.config import Settings
+from app.extensions import csrf, sock
+from app.failure_limits import FailureLimits, GoodTokensInRedis
+
+
+def sock_server_options() -> dict[str, object]:
+    """What flask-sock makes its WebSockets with; one set for the whole application."""
+    return {"thread_class": HandOverThread, "max_message_size": 64 * 1024}
+
+
+def init_app(app: Flask) -> None:
+    """Register the routes. Tokens travel in a header, so there is nothing for CSRF protection to do."""
+    settings: Settings = app.extensions["settings"]
+    shared = GoodTokensInRedis(switchboard_process.of(app).gate, settings.redis_prefix)
+    app.extensions["failure_limits"] = FailureLimits(shared)
+    csrf.exempt(views.blueprint)
+    app.register_blueprint(views.blueprint)
+    sock.init_app(app)

@@ -1,0 +1,207 @@
+"""What each node must run, assembled once for all nodes that match the same pipelines.
+
+Nonce first, content second, both from one snapshot: a plan can only be too new for its nonce, never too old,
+and is thrown away as soon as a request reads another nonce (hazards 1 and 5). Plans live in this worker's
+memory, bounded, and never in Redis.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app import selectors
+from app.database import snapshot
+from app.errors import NotFoundError
+from app.models import Environment, Pipeline, PipelineVersion
+
+CHECKSUM_SCHEME = 1
+"""The formula of ``checksum``. A new formula takes the next number and leaves stored checksums alone (hazard 3)."""
+
+MAX_ENVIRONMENTS_CACHED = 64
+MAX_NODE_PLANS_CACHED = 1024
+VECTOR_SWITCHES = {"VECTOR_DANGEROUSLY_ALLOW_ENV_VAR_INTERPOLATION": "true"}
+"""What Vector from 0.57 on needs in its environment, lest it leave ``${...}`` as it stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class WantedPipeline:
+    """One deployed pipeline as nodes get it."""
+
+    pipeline_id: str
+    name: str
+    version: int
+    rendered_yaml: str
+    checksum: str
+    log_level: str | None
+    selector: selectors.Selector
+
+    def to_wire(self) -> dict[str, Any]:
+        """One entry of ``pipelines`` in the config answer."""
+        entry: dict[str, Any] = {
+            "pipelineId": self.pipeline_id,
+            "pipelineName": self.name,
+            "version": self.version,
+            "configYaml": self.rendered_yaml,
+            "checksum": self.checksum,
+            "secrets": VECTOR_SWITCHES,
+        }
+        if self.log_level is not None:
+            entry["logLevel"] = self.log_level
+        return entry
+
+
+@dataclass(frozen=True, slots=True)
+class NodePlan:
+    """What all nodes that match the same pipelines must run."""
+
+    pipelines: tuple[WantedPipeline, ...]
+    revision: str
+    """``configRevision``: changes exactly when ``pipelines`` or maintenance does."""
+    body: bytes
+    """The JSON list ``pipelines`` of the config answer, encoded once."""
+
+
+@dataclass(slots=True)
+class EnvironmentPlan:
+    """All deployed pipelines of one environment, as they stood at one nonce."""
+
+    environment_id: str
+    nonce: str
+    key: bytes
+    pipelines: tuple[WantedPipeline, ...]
+    _by_labels: OrderedDict[tuple[Any, ...], NodePlan] = field(default_factory=OrderedDict)
+    _by_match: dict[tuple[Any, ...], NodePlan] = field(default_factory=dict)
+
+    def for_node(self, labels: Mapping[str, str], maintenance: bool) -> NodePlan:
+        """The plan of a node with *labels* (see ``selectable_labels``)."""
+        key = (maintenance, *sorted(labels.items()))
+        plan = self._by_labels.get(key)
+        if plan is not None:
+            return plan
+        matching = () if maintenance else tuple(p for p in self.pipelines if p.selector.matches(labels))
+        match = (maintenance, *(p.pipeline_id for p in matching))
+        plan = self._by_match.get(match)
+        if plan is None:
+            plan = self._by_match[match] = _node_plan(self.key, matching, maintenance)
+        self._by_labels[key] = plan
+        if len(self._by_labels) > MAX_NODE_PLANS_CACHED:
+            self._by_labels.popitem(last=False)
+        if len(self._by_match) > MAX_NODE_PLANS_CACHED:
+            self._by_match.clear()
+        return plan
+
+
+def checksum_of(
+    key: str,
+    rendered_yaml: str,
+    log_level: str | None,
+    secrets: Mapping[str, str] | None = None,
+    certificates: Iterable[tuple[str, bytes]] = (),
+) -> str:
+    """HMAC-SHA256 (64 hex) under the environment's *key* over all that must cause a restart.
+
+    *certificates* are pairs of file name and bytes. The same in every release: a golden test holds it.
+    """
+    content = [
+        CHECKSUM_SCHEME,
+        rendered_yaml,
+        log_level,
+        sorted((secrets or {}).items()),
+        sorted((name, hashlib.sha256(data).hexdigest()) for name, data in certificates),
+    ]
+    message = json.dumps(content, ensure_ascii=True, separators=(",", ":")).encode()
+    return hmac.new(bytes.fromhex(key), message, hashlib.sha256).hexdigest()
+
+
+def selectable_labels(
+    operator_labels: Mapping[str, str], agent_labels: Mapping[str, str], allowed_agent_keys: Iterable[str]
+) -> dict[str, str]:
+    """The labels that selectors look at: the operator's, over those of the agent's that the environment allows.
+
+    An agent could otherwise label itself into another role's secrets (hazard 30).
+    """
+    allowed = {key: agent_labels[key] for key in allowed_agent_keys if key in agent_labels}
+    return {**allowed, **operator_labels}
+
+
+_plans: OrderedDict[str, EnvironmentPlan] = OrderedDict()
+_assembling: dict[str, threading.Lock] = {}
+
+
+def wanted_for(environment_id: str, nonce: str | None = None) -> EnvironmentPlan:
+    """The environment's plan; from the cache where it was assembled at *nonce*.
+
+    Without *nonce* the database is asked for it. The plan returned may be newer than *nonce*, never older.
+
+    :raises NotFoundError: there is no such environment.
+    """
+    if nonce is None:
+        nonce = snapshot(lambda session: _nonce(session, environment_id))
+    plan = _plans.get(environment_id)
+    if plan is not None and plan.nonce == nonce:
+        _plans.move_to_end(environment_id)
+        return plan
+    with _assembling.setdefault(environment_id, threading.Lock()):
+        plan = _plans.get(environment_id)
+        if plan is not None and plan.nonce == nonce:
+            return plan
+        plan = snapshot(lambda session: _assemble(session, environment_id))
+        _plans[environment_id] = plan
+        _plans.move_to_end(environment_id)
+        while len(_plans) > MAX_ENVIRONMENTS_CACHED:
+            forgotten, _ = _plans.popitem(last=False)
+            _assembling.pop(forgotten, None)
+        return plan
+
+
+def _nonce(session: Session, environment_id: str) -> str:
+    nonce = session.scalar(select(Environment.nonce).where(Environment.id == environment_id))
+    if nonce is None:
+        raise NotFoundError("There is no such environment.")
+    return nonce
+
+
+def _assemble(session: Session, environment_id: str) -> EnvironmentPlan:
+    nonce = _nonce(session, environment_id)
+    key = session.scalars(select(Environment.checksum_key).where(Environment.id == environment_id)).one()
+    rows = session.execute(
+        select(Pipeline.name, PipelineVersion)
+        .join(
+            PipelineVersion,
+            (PipelineVersion.pipeline_id == Pipeline.id)
+            & (PipelineVersion.version == Pipeline.wanted_version),
+        )
+        .where(Pipeline.environment_id == environment_id)
+        .order_by(Pipeline.id)
+    )
+    pipelines = tuple(
+        WantedPipeline(
+            pipeline_id=version.pipeline_id,
+            name=name,
+            version=version.version,
+            rendered_yaml=version.rendered_yaml,
+            checksum=version.checksum,
+            log_level=version.log_level,
+            selector=selectors.parse(version.node_selector),
+        )
+        for name, version in rows
+    )
+    return EnvironmentPlan(environment_id, nonce, bytes.fromhex(key), pipelines)
+
+
+def _node_plan(key: bytes, pipelines: tuple[WantedPipeline, ...], maintenance: bool) -> NodePlan:
+    body = json.dumps([pipeline.to_wire() for pipeline in pipelines], separators=(",", ":")).encode()
+    revision = hmac.new(key, (b"maintenance" if maintenance else b"run") + body, hashlib.sha256).hexdigest()[
+        :32
+    ]
+    return NodePlan(pipelines, revision, body)

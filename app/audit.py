@@ -1,0 +1,47 @@
+"""Writing the audit log, in the transaction of the change that it records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.clock import utc_now
+from app.ids import new_id
+from app.models import AuditEntry
+
+
+@dataclass(frozen=True)
+class Actor:
+    """Who acts: ``name`` is an e-mail, ``token <name>``, ``node <id>`` or ``command line``."""
+
+    name: str
+    address: str | None = None
+
+
+COMMAND_LINE = Actor("command line")
+
+
+def record(
+    session: Session,
+    actor: Actor,
+    action: str,
+    *,
+    environment_id: str | None = None,
+    subject_id: str | None = None,
+    **detail: Any,
+) -> None:
+    """Add one entry to *session*; it lives or dies with the change. *detail* must hold no secret."""
+    session.add(
+        AuditEntry(
+            id=new_id(),
+            at=utc_now(),
+            actor=actor.name,
+            address=actor.address,
+            action=action,
+            environment_id=environment_id,
+            subject_id=subject_id,
+            detail=detail,
+        )
+    )

@@ -1,0 +1,107 @@
+"""The commands of ``flask --app wsgi``: ``admin create`` and ``api-token create``."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+import click
+from flask import Flask
+from flask.cli import AppGroup
+from sqlalchemy.exc import OperationalError, ProgrammingError
+
+from app import accounts, environments
+from app.audit import COMMAND_LINE
+from app.clock import utc_now
+from app.errors import SignalboxError
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+_SPAN = re.compile(r"(\d{1,6})([smhdw]?)")
+"""A number and its unit; days where there is none."""
+_UNITS = {"": "days", "s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+admin = AppGroup("admin", help="Accounts of people who operate the fleet.")
+api_token = AppGroup("api-token", help="Tokens with which scripts use the operator API.")
+
+
+def register_commands(app: Flask) -> None:
+    """Give *app* its commands."""
+    app.cli.add_command(admin)
+    app.cli.add_command(api_token)
+
+
+def _in_one_sentence(command: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Say what could not be done on standard error and exit with 1, without a trace."""
+
+    @wraps(command)
+    def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        try:
+            return command(*args, **kwargs)
+        except SignalboxError as error:
+            raise click.ClickException(error.sentence) from error
+        except (OperationalError, ProgrammingError) as error:
+            raise click.ClickException(
+                f"Cannot use the database ({str(error.orig).splitlines()[0]});"
+                " has its schema been made with: flask --app wsgi db upgrade ?"
+            ) from error
+
+    return run
+
+
+@admin.command("create")
+@click.argument("email")
+@_in_one_sentence
+def create_admin(email: str) -> None:
+    """Make an account that may do everything.
+
+    Asks for the password on a terminal; else reads it as one line from standard input.
+    """
+    if sys.stdin.isatty():
+        password = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+    else:
+        password = sys.stdin.readline().rstrip("\r\n")
+    account = accounts.create_account(email, password, "admin", COMMAND_LINE)
+    click.echo(f"Made the account {account.email}.", err=True)
+
+
+@api_token.command("create")
+@click.argument("name")
+@click.option("--role", type=click.Choice(accounts.ROLES), default="admin", show_default=True)
+@click.option("--environment", metavar="E", help="Name or id of the one environment that it may use.")
+@click.option(
+    "--expires", metavar="D", help="Such as 12h, 30d, 2027-01-31 or 2027-01-31T12:00:00Z; default never."
+)
+@_in_one_sentence
+def create_api_token(name: str, role: str, environment: str | None, expires: str | None) -> None:
+    """Make an API token and print it, and nothing else, on standard output."""
+    minted = accounts.create_api_token(
+        name,
+        COMMAND_LINE,
+        role=role,
+        environment_id=environments.find(environment).id if environment is not None else None,
+        expires_at=_moment(expires) if expires is not None else None,
+    )
+    click.echo(minted.text)
+
+
+def _moment(text: str) -> datetime:
+    """The moment that *text* names: a span from now, a date (its end, UTC) or a time."""
+    text = text.strip()
+    span = _SPAN.fullmatch(text)
+    try:
+        if span:
+            return utc_now() + timedelta(**{_UNITS[span[2]]: int(span[1])})
+        moment = datetime.fromisoformat(text)
+        if len(text) <= len("2027-01-31"):
+            moment += timedelta(days=1)
+    except (ValueError, OverflowError):
+        raise click.BadParameter(
+            f"{text!r} is neither a span such as 30d nor a date such as 2027-01-31.", param_hint="--expires"
+        ) from None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

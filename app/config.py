@@ -1,0 +1,172 @@
+"""Every setting once: its name, default, unit and environment variable.
+
+``Settings.from_environ`` is the only reader of ``SIGNALBOX_*`` variables in the server.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class SettingsError(Exception):
+    """The settings cannot be used; the message is one sentence that says what to set."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What an operator can set before the server starts."""
+
+    bind: str
+    """``SIGNALBOX_BIND``: where gunicorn listens, ``host:port`` or ``unix:path``; default ``127.0.0.1:8000``."""
+    web_concurrency: int
+    """``WEB_CONCURRENCY``: gunicorn's workers; default 2."""
+    database_url: str
+    """``SIGNALBOX_DATABASE_URL``: SQLAlchemy URL; default a SQLite file under ``instance/``."""
+    redis_url: str
+    """``SIGNALBOX_REDIS_URL``: ``redis://``, ``rediss://`` or ``unix://``; default the local port 6379."""
+    redis_prefix: str
+    """``SIGNALBOX_REDIS_PREFIX``: what every key and channel starts with; default ``signalbox:``."""
+    secret_key: str
+    """``SIGNALBOX_SECRET_KEY``: signs sessions and forms; required, at least 16 characters."""
+    encryption_keys: tuple[bytes, ...]
+    """``SIGNALBOX_ENCRYPTION_KEY``: base64url of 32 bytes, several by comma, the first encrypts; required."""
+    public_url: str | None
+    """``SIGNALBOX_PUBLIC_URL``: how agents and browsers reach the server; default from the request."""
+    trusted_proxies: int
+    """``SIGNALBOX_TRUSTED_PROXIES``: how many proxies stand in front; default 0."""
+    max_sockets: int
+    """``SIGNALBOX_MAX_SOCKETS``: agents' sockets that one worker holds at most; default 10000."""
+    poll_interval_ms: int
+    """``SIGNALBOX_POLL_INTERVAL_MS``: an agent's poll interval without the push channel; default 15000."""
+    idle_poll_interval_ms: int
+    """``SIGNALBOX_IDLE_POLL_INTERVAL_MS``: the poll interval while the channel is up; default 300000."""
+    heartbeat_interval_ms: int
+    """``SIGNALBOX_HEARTBEAT_INTERVAL_MS``: heartbeat interval without the channel; default 15000."""
+    idle_heartbeat_interval_ms: int
+    """``SIGNALBOX_IDLE_HEARTBEAT_INTERVAL_MS``: heartbeat interval while the channel is up; default 60000."""
+    sweep_interval_seconds: float
+    """``SIGNALBOX_SWEEP_INTERVAL``: seconds between two looks for nodes that missed a nudge; default 30."""
+    metrics_token: str | None
+    """``SIGNALBOX_METRICS_TOKEN``: what ``/metrics`` asks for as a bearer token; default nothing."""
+    access_log: str | None
+    """``SIGNALBOX_ACCESS_LOG``: file that gets one JSON line a request; default none, ``-`` is standard output."""
+
+    log_level: str
+    """``SIGNALBOX_LOG_LEVEL``: ``debug``, ``info``, ``warning`` or ``error``; default ``info``."""
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> Settings:
+        """Read the settings from *environ*.
+
+        :raises SettingsError: a required variable is missing or one cannot be understood.
+        """
+
+        def text(name: str) -> str | None:
+            return environ.get(name, "").strip() or None
+
+        def number(name: str, default: int, least: int = 0) -> int:
+            value = text(name)
+            if value is None:
+                return default
+            if not value.isdecimal() or not least <= int(value) <= 2**31 - 1:
+                raise SettingsError(f"Cannot start: {name} must be a whole number of at least {least}.")
+            return int(value)
+
+        def seconds(name: str, default: float) -> float:
+            value = text(name)
+            try:
+                result = default if value is None else float(value)
+            except ValueError:
+                result = 0.0
+            if not 0 < result < 1e6:
+                raise SettingsError(f"Cannot start: {name} must be a number of seconds above 0.")
+            return result
+
+        secret_key = text("SIGNALBOX_SECRET_KEY")
+        if secret_key is None or len(secret_key) < 16:
+            raise SettingsError(
+                "Cannot start: SIGNALBOX_SECRET_KEY must be set to at least 16 random characters"
+                " (for example the output of: openssl rand -hex 32)."
+            )
+        public_url = text("SIGNALBOX_PUBLIC_URL")
+        if public_url is not None:
+            parts = urlsplit(public_url)
+            if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
+                raise SettingsError(
+                    "Cannot start: SIGNALBOX_PUBLIC_URL must look like https://signalbox.example."
+                )
+            public_url = public_url.rstrip("/")
+        log_level = (text("SIGNALBOX_LOG_LEVEL") or "info").lower()
+        if log_level not in ("debug", "info", "warning", "error"):
+            raise SettingsError("Cannot start: SIGNALBOX_LOG_LEVEL must be debug, info, warning or error.")
+        return cls(
+            bind=text("SIGNALBOX_BIND") or "127.0.0.1:8000",
+            web_concurrency=number("WEB_CONCURRENCY", 2, 1),
+            database_url=_database_url(text("SIGNALBOX_DATABASE_URL")),
+            redis_url=text("SIGNALBOX_REDIS_URL") or "redis://127.0.0.1:6379/0",
+            redis_prefix=environ.get("SIGNALBOX_REDIS_PREFIX", "signalbox:"),
+            secret_key=secret_key,
+            encryption_keys=_encryption_keys(text("SIGNALBOX_ENCRYPTION_KEY")),
+            public_url=public_url,
+            trusted_proxies=number("SIGNALBOX_TRUSTED_PROXIES", 0),
+            max_sockets=number("SIGNALBOX_MAX_SOCKETS", 10_000, 1),
+            poll_interval_ms=number("SIGNALBOX_POLL_INTERVAL_MS", 15_000, 1000),
+            idle_poll_interval_ms=number("SIGNALBOX_IDLE_POLL_INTERVAL_MS", 300_000, 1000),
+            heartbeat_interval_ms=number("SIGNALBOX_HEARTBEAT_INTERVAL_MS", 15_000, 1000),
+            idle_heartbeat_interval_ms=number("SIGNALBOX_IDLE_HEARTBEAT_INTERVAL_MS", 60_000, 1000),
+            sweep_interval_seconds=seconds("SIGNALBOX_SWEEP_INTERVAL", 30.0),
+            metrics_token=text("SIGNALBOX_METRICS_TOKEN"),
+            access_log=text("SIGNALBOX_ACCESS_LOG"),
+            log_level=log_level,
+        )
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether the database is a SQLite file."""
+        return self.database_url.startswith("sqlite")
+
+
+def _database_url(value: str | None) -> str:
+    """The SQLAlchemy URL; every spelling of PostgreSQL means psycopg 3."""
+    if value is None:
+        return f"sqlite:///{ROOT / 'instance' / 'signalbox.db'}"
+    scheme, separator, rest = value.partition("://")
+    if not separator:
+        raise SettingsError(
+            "Cannot start: SIGNALBOX_DATABASE_URL must be a URL such as postgresql://host/name."
+        )
+    if scheme in ("postgres", "postgresql", "postgresql+psycopg"):
+        return f"postgresql+psycopg://{rest}"
+    if scheme in ("sqlite", "sqlite+pysqlite"):
+        if not rest.strip("/") or rest.lstrip("/") == ":memory:":
+            raise SettingsError("Cannot start: SIGNALBOX_DATABASE_URL must name a SQLite file, not memory.")
+        return f"sqlite://{rest}"
+    raise SettingsError("Cannot start: SIGNALBOX_DATABASE_URL must begin with postgresql:// or sqlite://.")
+
+
+def _encryption_keys(value: str | None) -> tuple[bytes, ...]:
+    sentence = (
+        "Cannot start: SIGNALBOX_ENCRYPTION_KEY must be the base64url form of 32 random bytes"
+        " (for example the output of: openssl rand -base64 32 | tr '+/' '-_')."
+    )
+    if value is None:
+        raise SettingsError(sentence)
+    keys = []
+    for part in value.split(","):
+        try:
+            key = base64.urlsafe_b64decode(
+                part.strip().rstrip("=") + "=" * (-len(part.strip().rstrip("=")) % 4)
+            )
+        except (binascii.Error, ValueError):
+            raise SettingsError(sentence) from None
+        if len(key) != 32:
+            raise SettingsError(sentence)
+        keys.append(key)
+    return tuple(keys)

@@ -1,0 +1,162 @@
+"""Transactions that neither database can make worse.
+
+SQLite has one writer. A greenlet that waits for its lock in C freezes the whole worker (hazard 24), so the
+busy timeout is zero, writers of one worker queue at a lock that yields, and a busy database is tried again
+after ``sleep`` (gevent's, once patched). PostgreSQL asks for a whole transaction again after a deadlock.
+"""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import Engine, MetaData, event, make_url
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.orm import DeclarativeBase, Session
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from app.errors import UnavailableError
+
+Result = TypeVar("Result")
+
+BUSY_DEADLINE_SECONDS = 5.0
+POSTGRES_OPTIONS = (
+    "-c statement_timeout=15000 -c lock_timeout=5000 -c idle_in_transaction_session_timeout=30000"
+)
+
+
+class Base(DeclarativeBase):
+    """Every table; constraints have names, so that a migration can drop them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+class DatabaseBusyError(UnavailableError):
+    """Another writer held the database for the whole deadline; nothing was written."""
+
+
+db = SQLAlchemy(model_class=Base)
+_writer = threading.Lock()
+
+
+def engine_options(url: str) -> dict[str, Any]:
+    """What ``create_engine`` is given for *url*."""
+    if url.startswith("sqlite"):
+        # Transactions begin by our own words (see _begin), not by the driver's guess.
+        return {"connect_args": {"timeout": 0, "isolation_level": None, "check_same_thread": False}}
+    return {
+        "pool_size": 10,
+        "max_overflow": 20,
+        "pool_timeout": 5,
+        "pool_pre_ping": True,
+        "connect_args": {"connect_timeout": 5, "options": POSTGRES_OPTIONS, "tcp_user_timeout": 10_000},
+    }
+
+
+def prepare(engine: Engine) -> None:
+    """Set up the connections of *engine*; nothing to do for PostgreSQL."""
+    if engine.dialect.name != "sqlite":
+        return
+
+    @event.listens_for(engine, "connect")
+    def connected(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:
+        def write_ahead() -> None:
+            connection.execute("PRAGMA journal_mode=WAL")
+
+        _until_not_busy(write_ahead)
+        connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute("PRAGMA foreign_keys=ON")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Any) -> None:
+        connection.exec_driver_sql(
+            f"BEGIN {connection.get_execution_options().get('sqlite_begin', 'DEFERRED')}"
+        )
+
+
+def transaction(work: Callable[[Session], Result]) -> Result:
+    """Run *work* in one write transaction, commit it, and return what it returned.
+
+    *work* may run more than once and must not yield: no Redis, no HTTP, no sleep. Rows that it returns stay
+    readable after the commit. An exception rolls everything back.
+
+    :raises DatabaseBusyError: another writer held the database for five seconds.
+    """
+    if db.engine.dialect.name == "sqlite":
+        if not _writer.acquire(timeout=BUSY_DEADLINE_SECONDS):
+            raise DatabaseBusyError("The database is busy; nothing was changed.", retry_after=2)
+        try:
+            return _until_not_busy(lambda: _commit(work, {"sqlite_begin": "IMMEDIATE"}))
+        finally:
+            _writer.release()
+    return _until_not_busy(lambda: _commit(work, {}))
+
+
+def snapshot(work: Callable[[Session], Result]) -> Result:
+    """Run *work*, which only reads, on one consistent view of the database (hazard 1)."""
+    options = (
+        {}
+        if db.engine.dialect.name == "sqlite"
+        else {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+    )
+
+    def read() -> Result:
+        with Session(db.engine, expire_on_commit=False) as session:
+            session.connection(execution_options=options)
+            return work(session)
+
+    return _until_not_busy(read)
+
+
+def _commit(work: Callable[[Session], Result], options: dict[str, Any]) -> Result:
+    with Session(db.engine, expire_on_commit=False) as session:
+        session.connection(execution_options=options)
+        result = work(session)
+        session.commit()
+        return result
+
+
+def _until_not_busy(attempt: Callable[[], Result]) -> Result:
+    deadline = time.monotonic() + BUSY_DEADLINE_SECONDS
+    pause = 0.002
+    while True:
+        try:
+            return attempt()
+        except (OperationalError, DBAPIError, sqlite3.OperationalError) as error:
+            if not _is_passing(error):
+                raise
+            if time.monotonic() > deadline:
+                raise DatabaseBusyError(
+                    "The database is busy; nothing was changed.", retry_after=2
+                ) from error
+            time.sleep(random.uniform(0, pause))
+            pause = min(pause * 2, 0.1)
+
+
+def _is_passing(error: Exception) -> bool:
+    """Whether the same transaction may succeed when it is tried again."""
+    original = error.orig if isinstance(error, DBAPIError) else error
+    if isinstance(original, sqlite3.OperationalError):
+        return getattr(original, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+    return getattr(original, "sqlstate", None) in ("40P01", "40001")
+
+
+def make_folder(url: str) -> None:
+    """Make the folder of the SQLite file that *url* names, readable by its owner alone."""
+    file = make_url(url).database
+    if file:
+        Path(file).parent.mkdir(mode=0o700, parents=True, exist_ok=True)

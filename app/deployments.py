@@ -1,0 +1,163 @@
+"""How far a deployment has come: nudged, fetched, running, per node."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import bindparam, select, update
+from sqlalchemy.orm import Session
+
+from app.clock import rfc3339, utc_now
+from app.database import db, snapshot, transaction
+from app.errors import InvalidInputError, NotFoundError
+from app.ids import is_id
+from app.models import Deployment, DeploymentNode, NodePipeline, Pipeline
+
+
+def report(deployment_id: str, limit: int = 100, cursor: str | None = None) -> dict[str, Any]:
+    """The deployment and one page of its nodes, as ``GET /api/v1/deployments/{id}`` answers it.
+
+    :raises NotFoundError: there is no such deployment.
+    """
+    deployment = db.session.get(Deployment, deployment_id)
+    if deployment is None:
+        raise NotFoundError("There is no such deployment.")
+    if cursor is not None and not cursor.isalnum():
+        raise InvalidInputError(
+            "The cursor is not one of this list.", [{"field": "cursor", "message": "unknown"}]
+        )
+    times = db.session.execute(
+        select(DeploymentNode.nudged_at, DeploymentNode.fetched_at, DeploymentNode.running_at).where(
+            DeploymentNode.deployment_id == deployment_id, DeploymentNode.nudged_at.is_not(None)
+        )
+    ).all()
+    query = (
+        select(DeploymentNode)
+        .where(DeploymentNode.deployment_id == deployment_id, DeploymentNode.node_id > (cursor or ""))
+        .order_by(DeploymentNode.node_id)
+        .limit(limit + 1)
+    )
+    nodes = db.session.scalars(query).all()
+    return {
+        "id": deployment.id,
+        "pipelineId": deployment.pipeline_id,
+        "version": deployment.version,
+        "createdAt": rfc3339(deployment.created_at),
+        "targets": deployment.targets,
+        "pushed": deployment.pushed,
+        "nudgedToFetchedMs": _percentiles((nudged, fetched) for nudged, fetched, _ in times),
+        "nudgedToRunningMs": _percentiles((nudged, running) for nudged, _, running in times),
+        "nodes": {
+            "items": [
+                {
+                    "nodeId": node.node_id,
+                    "nudgedAt": rfc3339(node.nudged_at),
+                    "fetchedAt": rfc3339(node.fetched_at),
+                    "runningAt": rfc3339(node.running_at),
+                    "status": node.status,
+                    "error": node.error,
+                }
+                for node in nodes[:limit]
+            ],
+            "nextCursor": nodes[limit - 1].node_id if len(nodes) > limit else None,
+        },
+    }
+
+
+def environment_of(deployment_id: str) -> str:
+    """The id of the environment in which it happened.
+
+    :raises NotFoundError: there is no such deployment.
+    """
+    query = select(Deployment.environment_id).where(Deployment.id == deployment_id)
+    environment_id = snapshot(lambda session: session.scalar(query)) if is_id(deployment_id) else None
+    if environment_id is None:
+        raise NotFoundError("There is no such deployment.")
+    return environment_id
+
+
+def record_nudged(written: Sequence[tuple[str, str, datetime]]) -> None:
+    """Note when nudges were written to their sockets; *written* holds (deployment id, node id, when)."""
+
+    # One statement for all, in the order of nodes, so that two workers never wait for each other's rows.
+    rows = [
+        {"deployment": deployment_id, "node": node_id, "at": when}
+        for deployment_id, node_id, when in sorted(written, key=lambda item: (item[1], item[0]))
+    ]
+    statement = (
+        update(DeploymentNode)
+        .where(
+            DeploymentNode.deployment_id == bindparam("deployment"),
+            DeploymentNode.node_id == bindparam("node"),
+            DeploymentNode.nudged_at.is_(None),
+        )
+        .values(nudged_at=bindparam("at"))
+    )
+    transaction(lambda session: session.connection().execute(statement, rows) and None)
+
+
+def record_fetched(node_id: str) -> None:
+    """Note that the node has fetched its configuration, for every deployment that waits for it."""
+    waiting = (
+        DeploymentNode.node_id == node_id,
+        DeploymentNode.status == "PENDING",
+        DeploymentNode.fetched_at.is_(None),
+    )
+    with Session(db.engine) as session:
+        if session.scalar(select(DeploymentNode.deployment_id).where(*waiting).limit(1)) is None:
+            return
+    now = utc_now()
+
+    def work(session: Session) -> None:
+        session.execute(update(DeploymentNode).where(*waiting).values(fetched_at=now))
+
+    transaction(work)
+
+
+def settle(session: Session, node_id: str, reported: dict[str, NodePipeline], now: datetime) -> None:
+    """Compare the node's open deployments with what a heartbeat *reported*, in the heartbeat's transaction."""
+    open_nodes = session.execute(
+        select(DeploymentNode, Deployment)
+        .join(Deployment, Deployment.id == DeploymentNode.deployment_id)
+        .outerjoin(Pipeline, Pipeline.id == Deployment.pipeline_id)
+        .where(
+            DeploymentNode.node_id == node_id,
+            # What failed may still come right (the agent tries again), as long as it is what is wanted.
+            (DeploymentNode.status == "PENDING")
+            | ((DeploymentNode.status == "FAILED") & (Pipeline.wanted_version == Deployment.version)),
+        )
+        .order_by(Deployment.id.desc())
+        .limit(100)
+    ).all()
+    for node, deployment in open_nodes:
+        pipeline = reported.get(deployment.pipeline_id)
+        if deployment.version is None:
+            if pipeline is None or pipeline.status == "STOPPED":
+                node.status, node.running_at = "STOPPED", now
+        elif pipeline is None:
+            continue
+        elif pipeline.version == deployment.version and pipeline.status == "RUNNING":
+            node.status, node.running_at, node.error = "RUNNING", now, None
+        elif deployment.version in (pipeline.failed_version, _crashed_version(pipeline)):
+            node.status, node.error = "FAILED", pipeline.error
+
+
+def _crashed_version(pipeline: NodePipeline) -> int | None:
+    return pipeline.version if pipeline.status in ("FAILED", "CRASHED", "CRASH_LOOP") else None
+
+
+def _percentiles(pairs: Iterable[tuple[datetime | None, datetime | None]]) -> dict[str, float | None]:
+    """Median and 99th percentile (nearest rank) of the milliseconds between the two moments of each pair."""
+    spans = sorted(
+        max(0.0, (end - start).total_seconds() * 1000)
+        for start, end in pairs
+        if start is not None and end is not None
+    )
+
+    def rank(share: float) -> float | None:
+        return round(spans[max(0, math.ceil(share * len(spans)) - 1)]) if spans else None
+
+    return {"p50": rank(0.5), "p99": rank(0.99)}

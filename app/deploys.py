@@ -1,0 +1,341 @@
+"""Deploy, undeploy, roll back: a row that says what nodes must run, then a nudge to those concerned.
+
+Commit, then tell: what is told is in the database, and what is not told is found by the sweep.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+from sqlalchemy import func, insert, select, update
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from app import assembly, audit, pipeline_yaml, revisions, selectors
+from app.audit import Actor
+from app.clock import utc_now
+from app.database import snapshot, transaction
+from app.errors import ConflictError, InvalidInputError, NotFoundError, UnavailableError
+from app.ids import new_id
+from app.models import Deployment, DeploymentNode, Environment, Node, Pipeline, PipelineVersion
+from app.push import messages
+from app.switchboard_process import switchboard, worker_label
+
+log = logging.getLogger("signalbox.deploys")
+
+
+@dataclass(frozen=True, slots=True)
+class DeployOutcome:
+    """What an act did: ``version`` is ``None`` for an undeploy, ``pushed`` counts targets handed a nudge."""
+
+    deployment_id: str
+    version: int | None
+    targets: int
+    pushed: int
+    push_error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Act:
+    """What was committed and whom to tell."""
+
+    deployment_id: str
+    environment_id: str
+    version: int | None
+    targets: list[str]
+    former: list[str]
+    """Nodes that ran the pipeline before and no longer match."""
+
+
+def deploy(pipeline_id: str, actor: Actor, changelog: str | None = None) -> DeployOutcome:
+    """Make a version of the draft and tell the nodes that match it.
+
+    :raises NotFoundError: there is no such pipeline.
+    :raises InvalidInputError: the draft cannot run; ``details`` name component and line.
+    """
+
+    def new_version(session: Session, pipeline: Pipeline, environment: Environment) -> PipelineVersion:
+        rendered = pipeline.config_yaml
+        return PipelineVersion(
+            config_yaml=pipeline.config_yaml,
+            node_selector=pipeline.node_selector,
+            log_level=pipeline.log_level,
+            rendered_yaml=rendered,
+            checksum=assembly.checksum_of(environment.checksum_key, rendered, pipeline.log_level),
+            checksum_scheme=assembly.CHECKSUM_SCHEME,
+            changelog=changelog,
+        )
+
+    # The draft is checked outside the transaction (parsing takes a while) and again if it has changed since.
+    checked: str | None = None
+    while True:
+        # Not db.session: the request may have begun a transaction that sees an older draft (hazard 6).
+        draft = snapshot(
+            lambda session: session.scalar(select(Pipeline.config_yaml).where(Pipeline.id == pipeline_id))
+        )
+        if draft is None:
+            raise NotFoundError("There is no such pipeline.")
+        if draft != checked:
+            check_deployable(draft)
+            checked = draft
+        act = transaction(
+            partial(
+                _act,
+                kind="deploy",
+                pipeline_id=pipeline_id,
+                actor=actor,
+                new_version=new_version,
+                checked_draft=checked,
+            )
+        )
+        if act is not None:
+            return _tell(act, pipeline_id, "deploy")
+
+
+def rollback(pipeline_id: str, version: int, actor: Actor) -> DeployOutcome:
+    """Make a new version with the content of an old one; the draft stays as it is.
+
+    :raises NotFoundError: there is no such pipeline or version.
+    """
+
+    def new_version(session: Session, pipeline: Pipeline, environment: Environment) -> PipelineVersion:
+        old = session.get(PipelineVersion, (pipeline_id, version))
+        if old is None:
+            raise NotFoundError(f"The pipeline has no version {version}.")
+        return PipelineVersion(
+            config_yaml=old.config_yaml,
+            node_selector=old.node_selector,
+            log_level=old.log_level,
+            rendered_yaml=old.rendered_yaml,
+            checksum=old.checksum,
+            checksum_scheme=old.checksum_scheme,
+            changelog=f"Rolled back to version {version}.",
+        )
+
+    act = transaction(lambda session: _act(session, "rollback", pipeline_id, actor, new_version))
+    assert act is not None
+    return _tell(act, pipeline_id, "rollback")
+
+
+def undeploy(pipeline_id: str, actor: Actor) -> DeployOutcome:
+    """Take the pipeline off every node that runs it; versions and draft stay.
+
+    :raises NotFoundError: there is no such pipeline.
+    :raises ConflictError: it is not deployed.
+    """
+    act = transaction(lambda session: _act(session, "undeploy", pipeline_id, actor, None))
+    assert act is not None
+    return _tell(act, pipeline_id, "undeploy")
+
+
+def check_deployable(config_yaml: str) -> None:
+    """Refuse a draft that no Vector would run.
+
+    :raises InvalidInputError: ``details`` name each problem's component and line.
+    """
+    parsed = pipeline_yaml.parse(config_yaml)
+    problems = list(parsed.problems)
+    if not problems:
+        references = pipeline_yaml.references(parsed.tree)
+        problems = pipeline_yaml.missing_references(references, frozenset(), frozenset())
+    if problems:
+        first = problems[0]
+        where = ", ".join(
+            part
+            for part in (
+                f"component {first.component}" if first.component else "",
+                f"line {first.line}" if first.line else "",
+            )
+            if part
+        )
+        raise InvalidInputError(
+            f"The pipeline cannot be deployed: {first.message.rstrip('.')}{f' ({where})' if where else ''}.",
+            [problem.to_detail() for problem in problems],
+        )
+
+
+class Target(NamedTuple):
+    """A node that a deploy would reach."""
+
+    name: str
+    node_id: str
+
+
+def targets(pipeline_id: str) -> list[Target]:
+    """The nodes, by name, that a deploy of the draft would reach.
+
+    :raises NotFoundError: there is no such pipeline.
+    """
+
+    def work(session: Session) -> list[Target]:
+        pipeline = session.get(Pipeline, pipeline_id)
+        if pipeline is None:
+            raise NotFoundError("There is no such pipeline.")
+        environment = session.get_one(Environment, pipeline.environment_id)
+        (matching,) = _matching(session, environment, [selectors.parse(pipeline.node_selector)])
+        return sorted(matching)
+
+    return snapshot(work)
+
+
+NewVersion = Callable[[Session, Pipeline, Environment], PipelineVersion]
+
+
+def _act(
+    session: Session,
+    kind: str,
+    pipeline_id: str,
+    actor: Actor,
+    new_version: NewVersion | None,
+    checked_draft: str | None = None,
+) -> _Act | None:
+    """Write one act; ``None`` if the draft is no longer the one that was checked."""
+    environment_id = session.scalar(select(Pipeline.environment_id).where(Pipeline.id == pipeline_id))
+    if environment_id is None:
+        raise NotFoundError("There is no such pipeline.")
+    # First the environment's row: acts in one environment then happen one after the other, on both databases.
+    revisions.touch(session, environment_id)
+    environment = session.get_one(Environment, environment_id)
+    pipeline = session.get(Pipeline, pipeline_id)
+    if pipeline is None:
+        raise NotFoundError("There is no such pipeline.")
+    if checked_draft is not None and pipeline.config_yaml != checked_draft:
+        session.rollback()
+        return None
+
+    before = _wanted_selector(session, pipeline)
+    if new_version is None:
+        if pipeline.wanted_version is None:
+            raise ConflictError(f'The pipeline "{pipeline.name}" is not deployed.')
+        number, after = None, None
+    else:
+        number = _next_version(session, pipeline_id)
+        version = new_version(session, pipeline, environment)
+        version.pipeline_id, version.version = pipeline_id, number
+        version.created_by, version.created_at = actor.name, utc_now()
+        session.add(version)
+        after = selectors.parse(version.node_selector)
+    pipeline.wanted_version = number
+
+    matching_before, matching_after = (
+        [target.node_id for target in matching]
+        for matching in _matching(session, environment, [before, after])
+    )
+    concerned = matching_before if after is None else matching_after
+    deployment = Deployment(
+        id=new_id(),
+        pipeline_id=pipeline_id,
+        environment_id=environment_id,
+        kind=kind,
+        version=number,
+        targets=len(concerned),
+        created_by=actor.name,
+        created_at=utc_now(),
+    )
+    session.add(deployment)
+    session.flush()
+    session.execute(
+        update(DeploymentNode)
+        .where(
+            DeploymentNode.status == "PENDING",
+            DeploymentNode.deployment_id.in_(
+                select(Deployment.id).where(
+                    Deployment.pipeline_id == pipeline_id, Deployment.id != deployment.id
+                )
+            ),
+        )
+        .values(status="SUPERSEDED")
+    )
+    if concerned:
+        session.execute(
+            insert(DeploymentNode),
+            [{"deployment_id": deployment.id, "node_id": node, "status": "PENDING"} for node in concerned],
+        )
+    audit.record(
+        session,
+        actor,
+        f"pipeline.{kind}",
+        environment_id=environment_id,
+        subject_id=pipeline_id,
+        name=pipeline.name,
+        version=number,
+        targets=len(concerned),
+    )
+    kept = set(concerned)
+    former = [node for node in matching_before if node not in kept]
+    return _Act(deployment.id, environment_id, number, concerned, former)
+
+
+def _tell(act: _Act, pipeline_id: str, reason: str) -> DeployOutcome:
+    """Nudge whom the committed act concerns, and note how many nudges were taken."""
+    message = messages.config_changed(reason, pipeline_id)
+    outcome = switchboard().nudge(act.targets, message, act.deployment_id)
+    if act.former:
+        switchboard().nudge(act.former, message)
+    switchboard().publish_fleet_changed(act.environment_id, [*act.targets, *act.former])
+
+    def note(session: Session) -> None:
+        session.execute(
+            update(Deployment)
+            .where(Deployment.id == act.deployment_id)
+            .values(pushed=outcome.pushed, push_error=outcome.error)
+        )
+
+    try:
+        transaction(note)
+    except (UnavailableError, SQLAlchemyError) as error:
+        # The act itself is committed and told: an error answer would say the opposite.
+        log.warning("pushed not written down deployment=%s: %s", act.deployment_id, error)
+    log.info(
+        "pipeline %s pipeline=%s version=%s deployment=%s targets=%d pushed=%d worker=%s",
+        reason,
+        pipeline_id,
+        act.version,
+        act.deployment_id,
+        len(act.targets),
+        outcome.pushed,
+        worker_label(),
+    )
+    return DeployOutcome(act.deployment_id, act.version, len(act.targets), outcome.pushed, outcome.error)
+
+
+def _next_version(session: Session, pipeline_id: str) -> int:
+    last = session.scalar(
+        select(func.max(PipelineVersion.version)).where(PipelineVersion.pipeline_id == pipeline_id)
+    )
+    return (last or 0) + 1
+
+
+def _wanted_selector(session: Session, pipeline: Pipeline) -> selectors.Selector | None:
+    if pipeline.wanted_version is None:
+        return None
+    text = session.scalar(
+        select(PipelineVersion.node_selector).where(
+            PipelineVersion.pipeline_id == pipeline.id, PipelineVersion.version == pipeline.wanted_version
+        )
+    )
+    return selectors.parse(text or "")
+
+
+def _matching(
+    session: Session, environment: Environment, wanted: Iterable[selectors.Selector | None]
+) -> list[list[Target]]:
+    """For each selector the environment's nodes that match it; ``None`` matches none."""
+    rows = session.execute(
+        select(Node.name, Node.id, Node.operator_labels, Node.agent_labels)
+        .where(Node.environment_id == environment.id, Node.revoked_at.is_(None))
+        .order_by(Node.id)
+    ).all()
+    allowed = environment.selectable_agent_labels
+    labels = [
+        (Target(name, node_id), assembly.selectable_labels(operator, agent, allowed))
+        for name, node_id, operator, agent in rows
+    ]
+    return [
+        [target for target, own in labels if selector is not None and selector.matches(own)]
+        for selector in wanted
+    ]

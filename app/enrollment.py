@@ -1,0 +1,212 @@
+"""How nodes come, prove who they are, and go: enrollment tokens, node tokens, revocation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from app import audit, tokens
+from app.audit import Actor
+from app.clock import utc_now
+from app.database import db, transaction
+from app.errors import NotFoundError, UnauthorizedError
+from app.ids import new_id
+from app.models import DeploymentNode, Environment, Node, NodePipeline
+from app.switchboard_process import switchboard
+
+
+@dataclass(frozen=True, slots=True)
+class AuthenticatedNode:
+    """The node behind a request, with its environment's nonce as of the same query."""
+
+    id: str
+    environment_id: str
+    nonce: str
+    operator_labels: Mapping[str, str]
+    agent_labels: Mapping[str, str]
+    selectable_agent_labels: list[str]
+    maintenance_mode: bool
+    running_revision: str | None
+    tried_revision: str | None
+    authenticated_at: datetime | None
+    last_seen_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolled:
+    """A node that has just been made; ``token`` is shown this once."""
+
+    node_id: str
+    token: str
+    environment_id: str
+    environment_name: str
+
+
+def rotate_token(environment_id: str, actor: Actor) -> tokens.MintedToken:
+    """Make the environment's enrollment token; the one before it ends at once.
+
+    :raises NotFoundError: there is no such environment.
+    """
+    minted = tokens.mint("enroll", environment_id)
+
+    def work(session: Session) -> None:
+        environment = session.get(Environment, environment_id)
+        if environment is None:
+            raise NotFoundError("There is no such environment.")
+        environment.enrollment_digest, environment.enrollment_hint = minted.digest, minted.hint
+        audit.record(
+            session,
+            actor,
+            "environment.enrollment-token",
+            environment_id=environment_id,
+            subject_id=environment_id,
+        )
+
+    transaction(work)
+    return minted
+
+
+def enroll(
+    token: str,
+    hostname: str,
+    *,
+    os: str | None = None,
+    agent_version: str | None = None,
+    vector_version: str | None = None,
+    labels: Mapping[str, str] | None = None,
+    install_id: str | None = None,
+    address: str | None = None,
+) -> Enrolled:
+    """Make a node of whoever holds the environment's enrollment *token*.
+
+    The same *install_id* replaces a node that never used its token: that is what a lost answer leaves behind
+    (hazard 31). A host name says nothing about who somebody is.
+
+    :raises UnauthorizedError: the token is not an environment's current one.
+    """
+    environment_id = tokens.owner_of(token, "enroll")
+    node_id = new_id()
+    minted = tokens.mint("node", node_id)
+    now = utc_now()
+
+    def work(session: Session) -> Enrolled:
+        # Locked, so that the environment cannot be deleted before its new node is in.
+        environment = (
+            session.get(Environment, environment_id, with_for_update=True) if environment_id else None
+        )
+        if not tokens.matches(token, environment.enrollment_digest if environment else None):
+            raise UnauthorizedError("The enrollment token is not valid (it may have been rotated).")
+        assert environment is not None
+        if install_id:
+            ghosts = select(Node.id).where(
+                Node.environment_id == environment.id,
+                Node.install_id == install_id,
+                Node.authenticated_at.is_(None),
+            )
+            delete_nodes(session, list(session.scalars(ghosts)))
+        session.add(
+            Node(
+                id=node_id,
+                environment_id=environment.id,
+                name=hostname,
+                host=hostname,
+                os=os,
+                install_id=install_id,
+                token_digest=minted.digest,
+                enrolled_at=now,
+                agent_version=agent_version,
+                vector_version=vector_version,
+                agent_labels=dict(labels or {}),
+                operator_labels={},
+                maintenance_mode=False,
+            )
+        )
+        audit.record(
+            session,
+            Actor(f"node {node_id}", address),
+            "node.enroll",
+            environment_id=environment.id,
+            subject_id=node_id,
+            host=hostname,
+        )
+        return Enrolled(node_id, minted.text, environment.id, environment.name)
+
+    enrolled = transaction(work)
+    switchboard().publish_fleet_changed(enrolled.environment_id, [enrolled.node_id])
+    return enrolled
+
+
+def authenticate(header: str | None) -> AuthenticatedNode:
+    """The node whose token stands in an ``Authorization`` *header*: one indexed read, released before it returns.
+
+    :raises UnauthorizedError: no token, a malformed, unknown or revoked one.
+    """
+    token = tokens.bearer(header)
+    node_id = tokens.owner_of(token, "node") if token else None
+    if token is None or node_id is None:
+        raise UnauthorizedError("A node token is needed (Authorization: Bearer sbx_node_…).")
+    query = (
+        select(
+            Node.token_digest,
+            Node.revoked_at,
+            Node.id,
+            Node.environment_id,
+            Environment.nonce,
+            Node.operator_labels,
+            Node.agent_labels,
+            Environment.selectable_agent_labels,
+            Node.maintenance_mode,
+            Node.running_revision,
+            Node.tried_revision,
+            Node.authenticated_at,
+            Node.last_seen_at,
+        )
+        .join(Environment, Environment.id == Node.environment_id)
+        .where(Node.id == node_id)
+    )
+    with Session(db.engine) as session:
+        row = session.execute(query).one_or_none()
+    if (
+        not tokens.matches(token, row.token_digest if row else None)
+        or row is None
+        or row.revoked_at is not None
+    ):
+        raise UnauthorizedError("The node token is not valid (it may have been revoked).")
+    fields = AuthenticatedNode.__slots__
+    return AuthenticatedNode(**{name: getattr(row, name) for name in fields})
+
+
+def revoke(node_id: str, actor: Actor) -> None:
+    """End the node's token at once and close its socket, whichever worker holds it.
+
+    :raises NotFoundError: there is no such node.
+    """
+
+    def work(session: Session) -> None:
+        node = session.get(Node, node_id, with_for_update=True)
+        if node is None:
+            raise NotFoundError("There is no such node.")
+        node.revoked_at = node.revoked_at or utc_now()
+        audit.record(
+            session,
+            actor,
+            "node.revoke",
+            environment_id=node.environment_id,
+            subject_id=node_id,
+            name=node.name,
+        )
+
+    transaction(work)
+    switchboard().close([node_id], 1008, "revoked")
+
+
+def delete_nodes(session: Session, node_ids: list[str]) -> None:
+    """Delete nodes and all that hangs on them, in the caller's transaction."""
+    if node_ids:
+        session.execute(delete(NodePipeline).where(NodePipeline.node_id.in_(node_ids)))
+        session.execute(delete(DeploymentNode).where(DeploymentNode.node_id.in_(node_ids)))
+        session.execute(delete(Node).where(Node.id.in_(node_ids)))

@@ -1,0 +1,243 @@
+"""Environments: make, rename, protect, delete, list."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from app import audit, names
+from app.audit import Actor
+from app.clock import utc_now
+from app.database import snapshot, transaction
+from app.errors import ConflictError, NotFoundError
+from app.ids import is_id, new_id
+from app.models import Environment, Node, Pipeline
+from app.paging import DEFAULT_LIMIT, Page, decode_cursor, encode_cursor
+
+NAMES_IN_A_REFUSAL = 3
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentRow:
+    """An environment as lists show it."""
+
+    id: str
+    name: str
+    protected: bool
+    node_count: int
+    created_at: datetime
+    enrollment_hint: str | None
+    """The end of the enrollment token; ``None`` before the first was made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """An environment to choose in a form."""
+
+    id: str
+    name: str
+
+
+def create(name: str, actor: Actor, *, protected: bool = False) -> EnvironmentRow:
+    """Make an environment, without an enrollment token (see ``enrollment.rotate_token``).
+
+    :raises ConflictError: the name is taken.
+    """
+    name = names.checked(name)
+    environment_id = new_id()
+
+    def work(session: Session) -> None:
+        session.add(
+            Environment(
+                id=environment_id,
+                name=name,
+                protected=protected,
+                nonce=secrets.token_hex(16),
+                checksum_key=secrets.token_hex(32),
+                selectable_agent_labels=[],
+                created_at=utc_now(),
+            )
+        )
+        audit.record(
+            session,
+            actor,
+            "environment.create",
+            environment_id=environment_id,
+            subject_id=environment_id,
+            name=name,
+            protected=protected,
+        )
+
+    _with_unique_name(name, work)
+    return get(environment_id)
+
+
+def update(
+    environment_id: str, actor: Actor, *, name: str | None = None, protected: bool | None = None
+) -> EnvironmentRow:
+    """Change what is given; nothing of it reaches a node.
+
+    :raises NotFoundError: there is no such environment.
+    :raises ConflictError: the name is taken.
+    """
+    wanted: dict[str, Any] = {}
+    if name is not None:
+        wanted["name"] = names.checked(name)
+    if protected is not None:
+        wanted["protected"] = protected
+
+    def work(session: Session) -> None:
+        environment = _locked(session, environment_id)
+        changed = {key: value for key, value in wanted.items() if getattr(environment, key) != value}
+        if changed:
+            for key, value in changed.items():
+                setattr(environment, key, value)
+            audit.record(
+                session,
+                actor,
+                "environment.update",
+                environment_id=environment_id,
+                subject_id=environment_id,
+                **changed,
+            )
+
+    _with_unique_name(wanted.get("name", ""), work)
+    return get(environment_id)
+
+
+def delete(environment_id: str, actor: Actor) -> None:
+    """Delete an environment that nothing uses any more.
+
+    :raises NotFoundError: there is no such environment.
+    :raises ConflictError: it has nodes or pipelines; the sentence names some of them.
+    """
+
+    def work(session: Session) -> None:
+        environment = _locked(session, environment_id)
+        users = [
+            words
+            for model, kind in ((Node, "node"), (Pipeline, "pipeline"))
+            if (words := _users(session, model, kind, environment_id))
+        ]
+        if users:
+            raise ConflictError(
+                f'The environment "{environment.name}" cannot be deleted: it has {" and ".join(users)}.'
+            )
+        audit.record(
+            session,
+            actor,
+            "environment.delete",
+            environment_id=environment_id,
+            subject_id=environment_id,
+            name=environment.name,
+        )
+        session.delete(environment)
+
+    transaction(work)
+
+
+def get(environment_id: str) -> EnvironmentRow:
+    """One environment.
+
+    :raises NotFoundError: there is none of that id.
+    """
+    rows = _rows([environment_id]) if is_id(environment_id) else []
+    if not rows:
+        raise NotFoundError("There is no such environment.")
+    return rows[0]
+
+
+def find(name_or_id: str) -> EnvironmentRow:
+    """The environment of that name, or else of that id.
+
+    :raises NotFoundError: there is none.
+    """
+    query = select(Environment.id).where(Environment.name == name_or_id)
+    return get(snapshot(lambda session: session.scalar(query)) or name_or_id)
+
+
+def listing(
+    *, limit: int = DEFAULT_LIMIT, cursor: str | None = None, only_id: str | None = None
+) -> Page[EnvironmentRow]:
+    """A page of environments, newest first; *only_id* leaves all others out.
+
+    :raises InvalidInputError: the cursor is not one of this list.
+    """
+    query = select(Environment.id).order_by(Environment.id.desc()).limit(limit + 1)
+    if only_id is not None:
+        query = query.where(Environment.id == only_id)
+    if cursor is not None:
+        query = query.where(Environment.id < decode_cursor(cursor, 1)[0])
+    ids = snapshot(lambda session: session.scalars(query).all())
+    return Page(_rows(ids[:limit]), encode_cursor(ids[limit - 1]) if len(ids) > limit else None)
+
+
+def choices(most: int = 1000) -> list[Choice]:
+    """Environments by name, for a form."""
+    query = select(Environment.id, Environment.name).order_by(Environment.name).limit(most)
+    return [Choice(*row) for row in snapshot(lambda session: session.execute(query).all())]
+
+
+def _rows(ids: Sequence[str]) -> list[EnvironmentRow]:
+    """The environments of these ids, newest first, with their numbers of nodes."""
+    node_count = (
+        select(func.count())
+        .select_from(Node)
+        .where(Node.environment_id == Environment.id)
+        .correlate(Environment)
+        .scalar_subquery()
+    )
+    query = (
+        select(
+            Environment.id,
+            Environment.name,
+            Environment.protected,
+            node_count,
+            Environment.created_at,
+            Environment.enrollment_hint,
+        )
+        .where(Environment.id.in_(ids))
+        .order_by(Environment.id.desc())
+    )
+    return [EnvironmentRow(*row) for row in snapshot(lambda session: session.execute(query).all())]
+
+
+def _locked(session: Session, environment_id: str) -> Environment:
+    environment = (
+        session.get(Environment, environment_id, with_for_update=True) if is_id(environment_id) else None
+    )
+    if environment is None:
+        raise NotFoundError("There is no such environment.")
+    return environment
+
+
+def _users(
+    session: Session, model: type[Node] | type[Pipeline], kind: str, environment_id: str
+) -> str | None:
+    """Such as ``2 nodes ("a", "b")``; ``None`` if there are none."""
+    where = model.environment_id == environment_id
+    count = session.scalar(select(func.count()).select_from(model).where(where)) or 0
+    if not count:
+        return None
+    some = session.scalars(
+        select(model.name).where(where).order_by(model.name).limit(NAMES_IN_A_REFUSAL)
+    ).all()
+    listed = ", ".join(f'"{name}"' for name in some) + (", …" if count > len(some) else "")
+    return f"{count} {kind}{'' if count == 1 else 's'} ({listed})"
+
+
+def _with_unique_name(name: str, work: Any) -> None:
+    try:
+        transaction(work)
+    except IntegrityError:
+        message = f'the name "{name}" is taken'
+        raise ConflictError(
+            f'There is already an environment called "{name}".', [{"field": "name", "message": message}]
+        ) from None

@@ -1,0 +1,170 @@
+"""The family of errors, and the response that each becomes.
+
+::
+
+    SignalboxError
+      InvalidInputError      400   what was sent cannot be understood
+      UnauthorizedError      401   no token, or not a good one
+      ForbiddenError         403   the role does not allow it
+      NotFoundError          404
+      RequestTimeoutError    408   the body did not arrive in time
+      ConflictError          409   the name is taken, or the thing is in use
+      TooLargeError          413
+      TooManyRequestsError   429   with Retry-After
+      UnavailableError       503   with Retry-After
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, ClassVar
+
+from flask import Flask, Response, jsonify, make_response, render_template, request
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from werkzeug.exceptions import HTTPException
+
+log = logging.getLogger("signalbox.errors")
+
+Detail = dict[str, Any]
+"""``{"field", "message"}`` and, for a pipeline's YAML, ``"component"`` and ``"line"``."""
+
+
+class SignalboxError(Exception):
+    """Something that the caller can be told in one sentence."""
+
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "Something went wrong"
+
+    def __init__(self, sentence: str, details: list[Detail] | None = None, retry_after: int | None = None):
+        super().__init__(sentence)
+        self.sentence = sentence
+        self.details = details or []
+        self.retry_after = retry_after
+        """Seconds after which to try again, where that helps."""
+
+
+class InvalidInputError(SignalboxError):
+    """What was sent cannot be understood; ``details`` name the fields."""
+
+    status = 400
+    title = "That cannot be understood"
+
+
+class UnauthorizedError(SignalboxError):
+    """No token, or not a good one."""
+
+    status = 401
+    title = "Please sign in"
+
+
+class ForbiddenError(SignalboxError):
+    """The role does not allow it."""
+
+    status = 403
+    title = "Not allowed"
+
+
+class NotFoundError(SignalboxError):
+    """There is no such thing."""
+
+    status = 404
+    title = "Not found"
+
+
+class RequestTimeoutError(SignalboxError):
+    """The body did not arrive in time."""
+
+    status = 408
+    title = "Too slow"
+
+
+class ConflictError(SignalboxError):
+    """The name is taken, or the thing is in use."""
+
+    status = 409
+    title = "In the way"
+
+
+class TooLargeError(SignalboxError):
+    """The body is larger than the limit."""
+
+    status = 413
+    title = "Too large"
+
+
+class TooManyRequestsError(SignalboxError):
+    """Too fast."""
+
+    status = 429
+    title = "Too fast"
+
+
+class UnavailableError(SignalboxError):
+    """Something that this needs is away just now."""
+
+    status = 503
+    title = "Not available just now"
+
+
+_SENTENCES = {
+    400: "The request cannot be understood.",
+    404: "There is nothing at this address.",
+    405: "This address does not take that method.",
+    413: "The body is larger than the limit.",
+    415: "The body must be JSON.",
+    500: "The server failed to handle the request; its log says why.",
+}
+
+
+def _wants_json() -> bool:
+    return request.path.startswith("/api/") or request.path in ("/healthz", "/readyz", "/metrics")
+
+
+def respond(error: SignalboxError) -> Response:
+    """The response for *error*: JSON below ``/api``, a page elsewhere."""
+    if _wants_json():
+        body: dict[str, Any] = {"error": error.sentence}
+        if error.details:
+            body["details"] = error.details
+        response = jsonify(body)
+    else:
+        response = Response(
+            render_template("error.html", title=error.title, sentence=error.sentence, details=error.details)
+        )
+    response.status_code = error.status
+    if error.retry_after is not None:
+        response.headers["Retry-After"] = str(error.retry_after)
+    if error.status == 401:
+        response.headers["WWW-Authenticate"] = 'Bearer realm="signalbox"'
+    return response
+
+
+def _respond_to_http(error: HTTPException) -> Response:
+    if error.response is not None:
+        return make_response(error.get_response(request.environ))
+    code = error.code or 500
+    family = {kind.status: kind for kind in SignalboxError.__subclasses__()}
+    wrapped = family.get(code, SignalboxError)(_SENTENCES.get(code, error.description or error.name))
+    response = respond(wrapped)
+    response.status_code = code
+    for name, value in error.get_headers():
+        if name in ("Allow", "Location", "Retry-After"):
+            response.headers[name] = value
+    return response
+
+
+def _respond_without_database(error: SQLAlchemyError) -> Response:
+    """The database cannot be reached, or has no connection to spare: that passes, and says nothing of the input."""
+    log.error("cannot use the database path=%s: %s", request.path, str(error).splitlines()[0])
+    return respond(
+        UnavailableError("The database cannot be used just now; nothing was changed.", retry_after=5)
+    )
+
+
+def init_app(app: Flask) -> None:
+    """Turn errors into responses; what is not expected is logged with its trace and answered without it."""
+    app.register_error_handler(SignalboxError, respond)
+    app.register_error_handler(HTTPException, _respond_to_http)
+    app.register_error_handler(OperationalError, _respond_without_database)
+    app.register_error_handler(PoolTimeoutError, _respond_without_database)

@@ -1,0 +1,135 @@
+"""Bad tokens are refused before the database is asked, and a guesser is slowed down; a neighbour is not.
+
+Counted in each worker's memory: it protects that worker's database work, and nothing depends on it being exact.
+Which tokens were good lately all workers know together, through Redis, which is asked only where an address has
+used up its failures.
+Three rules (hazard 26):
+
+- a token that was found bad is bad for another minute, whatever else holds;
+- one address may fail so often a minute with tokens that never were good; then tokens that this worker has not
+  seen to be good are told to wait;
+- a token that was good lately is never made to wait, and neither is anybody whose address is not known (behind a
+  unix socket every address is the same empty one).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Protocol
+
+from app.errors import TooManyRequestsError
+from app.push.redis_gate import RedisAwayError, RedisGate
+
+BAD_SECONDS = 60.0
+GOOD_SECONDS = 600.0
+WINDOW_SECONDS = 60.0
+FAILURES_A_WINDOW = 60
+MAX_REMEMBERED = 50_000
+
+log = logging.getLogger("signalbox.limits")
+
+
+class _Memory:
+    """Keys with an expiry each, at most fifty thousand: the oldest make way."""
+
+    def __init__(self) -> None:
+        self._until: OrderedDict[str, float] = OrderedDict()
+
+    def add(self, key: str, until: float) -> None:
+        self._until[key] = until
+        self._until.move_to_end(key)
+        if len(self._until) > MAX_REMEMBERED:
+            self._until.popitem(last=False)
+
+    def holds(self, key: str, now: float) -> bool:
+        return self._until.get(key, 0.0) > now
+
+    def remove(self, key: str) -> None:
+        self._until.pop(key, None)
+
+
+class GoodTokens(Protocol):
+    """Which tokens any worker has found good lately."""
+
+    def add(self, digest: str, seconds: float) -> None:
+        """Remember the token for so long."""
+
+    def holds(self, digest: str) -> bool:
+        """Whether some worker remembers it; true where nobody can say."""
+
+
+class GoodTokensInRedis:
+    """As keys that expire."""
+
+    def __init__(self, gate: RedisGate, prefix: str) -> None:
+        self._gate = gate
+        self._prefix = f"{prefix}good-token:"
+
+    def add(self, digest: str, seconds: float) -> None:
+        """As ``GoodTokens.add``; without Redis nothing is remembered."""
+        try:
+            self._gate.run(lambda client: client.set(self._prefix + digest, 1, px=int(seconds * 1000)))
+        except RedisAwayError as error:
+            log.debug("good token not remembered: %s", error)
+
+    def holds(self, digest: str) -> bool:
+        """As ``GoodTokens.holds``."""
+        try:
+            return self._gate.run(lambda client: client.exists(self._prefix + digest)) == 1
+        except RedisAwayError:
+            return True
+
+
+class FailureLimits:
+    """See the module. Tokens are named by their digests; *clock* answers monotonic seconds."""
+
+    def __init__(self, shared: GoodTokens, clock: Callable[[], float] = time.monotonic) -> None:
+        self._shared = shared
+        self._clock = clock
+        self._bad = _Memory()
+        self._good = _Memory()
+        self._failures: OrderedDict[str, tuple[float, int]] = OrderedDict()
+
+    def is_known_bad(self, digest: str, address: str) -> bool:
+        """Whether the token was found bad within the last minute.
+
+        :raises TooManyRequestsError: the address has failed too often, and this token was not good lately.
+        """
+        now = self._clock()
+        if self._good.holds(digest, now):
+            return False
+        if address:
+            start, count = self._failures.get(address, (now, 0))
+            is_used_up = count >= FAILURES_A_WINDOW and now - start < WINDOW_SECONDS
+            if is_used_up and not self._shared.holds(digest):
+                raise TooManyRequestsError(
+                    "Too many bad tokens came from this address.",
+                    retry_after=max(1, int(WINDOW_SECONDS - (now - start))),
+                )
+        return self._bad.holds(digest, now)
+
+    def failed(self, digest: str, address: str) -> None:
+        """The token is not good."""
+        now = self._clock()
+        was_good = self._good.holds(digest, now)
+        self._good.remove(digest)
+        self._bad.add(digest, now + BAD_SECONDS)
+        if not address or was_good:
+            return  # a token that has just been revoked says nothing about who else sits behind the address
+        start, count = self._failures.get(address, (now, 0))
+        if now - start >= WINDOW_SECONDS:
+            start, count = now, 0
+        self._failures[address] = (start, count + 1)
+        self._failures.move_to_end(address)
+        if len(self._failures) > MAX_REMEMBERED:
+            self._failures.popitem(last=False)
+
+    def succeeded(self, digest: str) -> None:
+        """The token is good. All workers are told once in a while, not at every request."""
+        now = self._clock()
+        if not self._good.holds(digest, now):
+            self._good.add(digest, now + GOOD_SECONDS / 2)
+            self._shared.add(digest, GOOD_SECONDS)

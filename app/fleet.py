@@ -1,0 +1,379 @@
+"""The fleet as people look at it: nodes with what they run and should run, whether they are connected, counts.
+
+The database says what nodes reported, the environments' plans what they should run, Redis who is connected.
+Each is asked once a page, whatever the page's size, and no database connection is held while Redis is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, exists, func, literal, not_, or_, select, tuple_
+
+from app import node_status, server_settings
+from app.assembly import NodePlan
+from app.clock import utc_now
+from app.database import snapshot
+from app.errors import InvalidInputError, NotFoundError
+from app.ids import is_id
+from app.models import Environment, Node, NodePipeline, Pipeline
+from app.models.columns import JsonColumn
+from app.node_status import FAILED_STATUSES, Clock, NodeStatus, Plans
+from app.paging import DEFAULT_LIMIT, Page, decode_cursor, encode_cursor
+from app.push.presence import Presence
+from app.selectors import Selector
+from app.switchboard_process import switchboard
+
+Query = Select[*tuple[Any, ...]]
+
+BEHIND = "BEHIND"
+FAILED = "FAILED"
+STATUSES = (*NodeStatus, BEHIND, FAILED)
+"""What nodes can be listed by."""
+
+SCAN_ROWS = 1000
+"""How many nodes are looked at together where the database cannot judge a filter."""
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineState:
+    """One pipeline on one node: what runs, what should, what failed."""
+
+    pipeline_id: str
+    name: str
+    version: int | None
+    """What runs; ``None`` before the node has said so."""
+    wanted_version: int | None
+    """``None``: it should not run there (any more)."""
+    status: str
+    error: str | None
+    failed_version: int | None
+    events_in_rate: float | None
+    """Events a second between the last two heartbeats."""
+    events_out_rate: float | None
+    events_in: int | None
+    events_out: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRow:
+    """One node as pages and the operator API show it."""
+
+    id: str
+    name: str
+    host: str
+    os: str | None
+    environment_id: str
+    environment_name: str
+    status: NodeStatus
+    push: Presence
+    labels: dict[str, str]
+    """The operator's over the agent's."""
+    agent_labels: dict[str, str]
+    operator_labels: dict[str, str]
+    agent_version: str | None
+    vector_version: str | None
+    deployment_mode: str | None
+    last_seen_at: datetime | None
+    enrolled_at: datetime
+    maintenance_mode: bool
+    behind: bool
+    pipelines: list[PipelineState]
+
+
+NodePage = Page[NodeRow]
+
+
+@dataclass(frozen=True, slots=True)
+class FleetCounts:
+    """The numbers that matter; ``connected`` is ``None`` while Redis is away."""
+
+    nodes: int
+    connected: int | None
+    behind: int
+    failed: int
+    unreachable: int
+
+
+def nodes(
+    *,
+    environment_id: str | None = None,
+    status: str | None = None,
+    connected: bool | None = None,
+    label: Selector | None = None,
+    q: str | None = None,
+    limit: int = DEFAULT_LIMIT,
+    cursor: str | None = None,
+) -> NodePage:
+    """A page of nodes by name.
+
+    :param status: one of ``STATUSES``.
+    :param connected: while Redis is away no node is known to be either.
+    :param label: looks at the agent's labels under the operator's.
+    :param q: a part of the name or the host name.
+    :raises InvalidInputError: an unknown status, or the cursor is not one of this list.
+    """
+    if status is not None and status not in STATUSES:
+        message = f"it is one of {', '.join(STATUSES)}"
+        raise InvalidInputError(
+            f"Nodes cannot be listed by that status: {message}.", [{"field": "status", "message": message}]
+        )
+    query = _query()
+    if environment_id is not None:
+        query = query.where(Node.environment_id == environment_id)
+    if q:
+        query = query.where(
+            or_(*(func.lower(text).contains(q.lower(), autoescape=True) for text in (Node.name, Node.host)))
+        )
+    chosen = _Filter.of(status, connected, label)
+    if status == NodeStatus.UNKNOWN:
+        query = query.where(Node.last_heartbeat_at.is_(None))
+    elif status == FAILED:
+        query = query.where(_has_failed())
+    elif status == NodeStatus.UNREACHABLE:
+        query = query.where(_is_silent(chosen.clock, chosen.connected_ids))
+    after = decode_cursor(cursor, 2) if cursor is not None else None
+    found = _scan(query, chosen, limit + 1, after)
+    more = len(found) > limit
+    del found[limit:]
+    return Page(_rows(found), encode_cursor(found[-1].name, found[-1].id) if more else None)
+
+
+def node(node_id: str) -> NodeRow:
+    """One node.
+
+    :raises NotFoundError: there is none of that id.
+    """
+    found = rows([node_id]) if is_id(node_id) else []
+    if not found:
+        raise NotFoundError("There is no such node.")
+    return found[0]
+
+
+def rows(node_ids: Sequence[str]) -> list[NodeRow]:
+    """The nodes of these ids, by name; an unknown id is left out."""
+    query = _query().where(Node.id.in_(node_ids)).order_by(Node.name, Node.id)
+    return _rows(snapshot(lambda session: session.execute(query).all())) if node_ids else []
+
+
+def counts(environment_id: str | None = None) -> FleetCounts:
+    """The counts of the whole fleet or of one environment."""
+    inside: list[ColumnElement[bool]] = [Node.environment_id == environment_id] if environment_id else []
+    connected = switchboard().connected_ids()
+    clock = Clock(server_settings.intervals(), utc_now())
+    silent = select(Node.id).where(_is_silent(clock, connected), *inside)
+    ids = snapshot(lambda session: session.scalars(select(Node.id).where(*inside)).all())
+    silent_ids = snapshot(lambda session: session.scalars(silent).all())
+    failed = select(func.count()).select_from(Node).where(_has_failed(), *inside)
+    return FleetCounts(
+        nodes=len(ids),
+        connected=None if connected is None else len(connected.intersection(ids)),
+        behind=_count_behind(inside),
+        failed=snapshot(lambda session: session.scalar(failed)) or 0,
+        unreachable=sum(1 for node_id in silent_ids if connected is None or node_id not in connected),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Filter:
+    """What of a query the database cannot judge: presence, plans, labels in JSON."""
+
+    status: str | None
+    connected: bool | None
+    label: Selector | None
+    connected_ids: set[str] | None
+    clock: Clock
+
+    @classmethod
+    def of(cls, status: str | None, connected: bool | None, label: Selector | None) -> _Filter:
+        asks_presence = connected is not None or status in (NodeStatus.HEALTHY, NodeStatus.UNREACHABLE)
+        connected_ids = switchboard().connected_ids() if asks_presence else None
+        return cls(status, connected, label, connected_ids, Clock(server_settings.intervals(), utc_now()))
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether any node can fail to pass."""
+        here = (BEHIND, NodeStatus.HEALTHY, NodeStatus.UNREACHABLE)
+        return self.label is not None or self.connected is not None or self.status in here
+
+    def passing(self, nodes: Sequence[Any]) -> list[Any]:
+        """Those of *nodes* that pass."""
+        if self.label is not None:
+            label = self.label
+            nodes = [node for node in nodes if label.matches({**node.agent_labels, **node.operator_labels})]
+        if self.connected is not None:
+            nodes = [node for node in nodes if self._is_connected(node) is self.connected]
+        if self.status in (NodeStatus.HEALTHY, NodeStatus.UNREACHABLE):
+            nodes = [
+                node
+                for node in nodes
+                if self.clock.status(self._is_connected(node), node.last_seen_at, node.last_heartbeat_at)
+                == self.status
+            ]
+        if self.status == BEHIND:
+            nodes = _behind(nodes)
+        return list(nodes)
+
+    def _is_connected(self, node: Any) -> bool | None:
+        return None if self.connected_ids is None else node.id in self.connected_ids
+
+
+def _query() -> Query:
+    """Everything that a row shows or is judged by, except for its pipelines."""
+    return select(
+        Node.id,
+        Node.name,
+        Node.host,
+        Node.os,
+        Node.environment_id,
+        Environment.name.label("environment_name"),
+        Environment.nonce,
+        Environment.selectable_agent_labels,
+        Node.operator_labels,
+        Node.agent_labels,
+        Node.agent_version,
+        Node.vector_version,
+        Node.deployment_mode,
+        Node.maintenance_mode,
+        Node.revoked_at,
+        Node.running_revision,
+        Node.tried_revision,
+        Node.last_seen_at,
+        Node.last_heartbeat_at,
+        Node.enrolled_at,
+    ).join(Environment, Environment.id == Node.environment_id)
+
+
+def _has_failed() -> ColumnElement[bool]:
+    return exists().where(
+        NodePipeline.node_id == Node.id,
+        or_(NodePipeline.status.in_(FAILED_STATUSES), NodePipeline.failed_version.is_not(None)),
+    )
+
+
+def _is_silent(clock: Clock, connected_ids: set[str] | None) -> ColumnElement[bool]:
+    """Not heard from for so long that the node is unreachable, unless it is connected."""
+    silent_before = clock.silent_before(None if connected_ids is None else False)
+    return and_(
+        Node.last_heartbeat_at.is_not(None),
+        or_(Node.last_seen_at.is_(None), Node.last_seen_at < silent_before),
+    )
+
+
+def _scan(query: Query, chosen: _Filter, most: int, after: list[str] | None) -> list[Any]:
+    """The first *most* nodes of *query*, by name, that pass; looked at in pieces of bounded size."""
+    query = query.order_by(Node.name, Node.id).limit(SCAN_ROWS if chosen.leaves_out else most)
+    found: list[Any] = []
+    while True:
+        piece = query if after is None else query.where(tuple_(Node.name, Node.id) > tuple_(*after))
+        read = _all(piece)
+        found += chosen.passing(read)
+        if len(found) >= most or len(read) < (SCAN_ROWS if chosen.leaves_out else most):
+            return found[:most]
+        after = [read[-1].name, read[-1].id]
+
+
+def _all(query: Query) -> Sequence[Any]:
+    return snapshot(lambda session: session.execute(query).all())
+
+
+def _behind(nodes: Sequence[Any]) -> list[Any]:
+    plans, versions = Plans(nodes), node_status.reported_versions(nodes)
+    return [node for node in nodes if plans.is_behind(node, versions.get(node.id, {}))]
+
+
+def _count_behind(inside: Sequence[ColumnElement[bool]]) -> int:
+    """How many nodes are behind. Those alike in all that matters are judged as one, so that this stays cheap."""
+    query = _query().where(Node.revoked_at.is_(None), *inside)
+    reports = or_(Node.running_revision.is_not(None), Node.tried_revision.is_not(None))
+    is_plain = Environment.selectable_agent_labels == []
+    alike = (
+        Node.environment_id,
+        Environment.nonce,
+        Environment.selectable_agent_labels,
+        Node.operator_labels,
+        Node.maintenance_mode,
+        Node.revoked_at,
+        Node.running_revision,
+        Node.tried_revision,
+    )
+    # No selector looks at agents' labels there, and those differ from node to node.
+    no_labels = literal({}, JsonColumn).label("agent_labels")
+    classes = _all(
+        query.where(reports, is_plain)
+        .with_only_columns(func.min(Node.id).label("id"), *alike, no_labels, func.count().label("size"))
+        .group_by(*alike)
+    )
+    others = _all(query.where(not_(and_(reports, is_plain))))
+    return sum(int(each.size) for each in _behind(classes)) + len(_behind(others))
+
+
+def _rows(nodes: Sequence[Any]) -> list[NodeRow]:
+    """The rows of *nodes* (of ``_query``), in the same order."""
+    ids = [node.id for node in nodes]
+    reported: dict[str, dict[str, NodePipeline]] = {node_id: {} for node_id in ids}
+    query = (
+        select(NodePipeline, Pipeline.name)
+        .join(Pipeline, Pipeline.id == NodePipeline.pipeline_id)
+        .where(NodePipeline.node_id.in_(ids))
+    )
+    names = {}
+    for state, name in _all(query):
+        reported[state.node_id][state.pipeline_id] = state
+        names[state.pipeline_id] = name
+    plans = Plans(nodes)
+    presence = switchboard().presence(ids)
+    clock = Clock(server_settings.intervals(), utc_now())
+    return [
+        NodeRow(
+            id=node.id,
+            name=node.name,
+            host=node.host,
+            os=node.os,
+            environment_id=node.environment_id,
+            environment_name=node.environment_name,
+            status=clock.status(presence[node.id].connected, node.last_seen_at, node.last_heartbeat_at),
+            push=presence[node.id],
+            labels={**node.agent_labels, **node.operator_labels},
+            agent_labels=node.agent_labels,
+            operator_labels=node.operator_labels,
+            agent_version=node.agent_version,
+            vector_version=node.vector_version,
+            deployment_mode=node.deployment_mode,
+            last_seen_at=node.last_seen_at,
+            enrolled_at=node.enrolled_at,
+            maintenance_mode=node.maintenance_mode,
+            behind=plans.is_behind(node, {key: state.version for key, state in reported[node.id].items()}),
+            pipelines=_states(plans.of(node), reported[node.id], names),
+        )
+        for node in nodes
+    ]
+
+
+def _states(
+    plan: NodePlan, reported: Mapping[str, NodePipeline], names: Mapping[str, str]
+) -> list[PipelineState]:
+    """What a node reported beside what it should run, by name; what it has not reported yet is ``PENDING``."""
+    wanted = {pipeline.pipeline_id: pipeline for pipeline in plan.pipelines}
+    states = []
+    for pipeline_id in {*wanted, *reported}:
+        state, target = reported.get(pipeline_id), wanted.get(pipeline_id)
+        states.append(
+            PipelineState(
+                pipeline_id=pipeline_id,
+                name=target.name if target else names[pipeline_id],
+                version=state.version if state else None,
+                wanted_version=target.version if target else None,
+                status=state.status if state else "PENDING",
+                error=state.error if state else None,
+                failed_version=state.failed_version if state else None,
+                events_in_rate=state.events_in_rate if state else None,
+                events_out_rate=state.events_out_rate if state else None,
+                events_in=state.events_in if state else None,
+                events_out=state.events_out if state else None,
+            )
+        )
+    return sorted(states, key=lambda state: (state.name, state.pipeline_id))

@@ -1,0 +1,23 @@
+"""The tables, one module for each thing. Importing this package makes all of them known to Alembic."""
+
+from app.models.account import Account, ApiToken
+from app.models.audit import AuditEntry
+from app.models.deployment import Deployment, DeploymentNode
+from app.models.environment import Environment
+from app.models.node import Node, NodePipeline
+from app.models.pipeline import Pipeline, PipelineVersion
+from app.models.setting import Setting
+
+__all__ = [
+    "Account",
+    "ApiToken",
+    "AuditEntry",
+    "Deployment",
+    "DeploymentNode",
+    "Environment",
+    "Node",
+    "NodePipeline",
+    "Pipeline",
+    "PipelineVersion",
+    "Setting",
+]

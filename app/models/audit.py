@@ -1,0 +1,29 @@
+"""The audit log: every change of state, by whom."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Index, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.database import Base
+from app.models.columns import Id, JsonColumn, Moment
+
+
+class AuditEntry(Base):
+    """Who changed what, when, from where. Never holds a secret."""
+
+    __tablename__ = "audit_entry"
+    __table_args__ = (Index("ix_audit_entry_environment_id_id", "environment_id", "id"),)
+
+    id: Mapped[Id] = mapped_column(primary_key=True)
+    at: Mapped[Moment]
+    actor: Mapped[str] = mapped_column(String(253))
+    """An account's e-mail, ``token <name>``, ``node <id>`` or ``command line``."""
+    address: Mapped[str | None] = mapped_column(String(100))
+    action: Mapped[str] = mapped_column(String(50))
+    """Such as ``pipeline.deploy``."""
+    environment_id: Mapped[Id | None]
+    subject_id: Mapped[Id | None]
+    detail: Mapped[dict[str, Any]] = mapped_column(JsonColumn, default=dict)

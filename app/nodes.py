@@ -1,0 +1,177 @@
+"""What operators do to nodes: name, label, move, pause, revoke, delete."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import delete as delete_rows
+from sqlalchemy import select
+from sqlalchemy import update as update_rows
+from sqlalchemy.orm import Session
+
+from agent.protocol import MAX_HOSTNAME_CHARACTERS, REVOKED, CloseCode, Reason
+from app import audit, enrollment, names, revisions, selectors
+from app.audit import Actor
+from app.database import snapshot, transaction
+from app.errors import ConflictError, NotFoundError
+from app.ids import is_id
+from app.models import DeploymentNode, Node, NodePipeline, Pipeline
+from app.push import messages
+from app.switchboard_process import switchboard
+
+MOVED = "moved"
+"""Why a socket is closed when its node changes its environment."""
+
+
+def update(
+    node_id: str,
+    actor: Actor,
+    *,
+    name: str | None = None,
+    labels: Mapping[str, str] | None = None,
+    maintenance_mode: bool | None = None,
+    environment_id: str | None = None,
+) -> None:
+    """Change what is given; *labels* replaces the operator's whole set.
+
+    A node that is moved keeps its token and loses its socket; one that may have to run something else is nudged.
+
+    :raises NotFoundError: there is no such node, or no such environment.
+    :raises InvalidInputError: the name or a label cannot be used.
+    """
+    wanted: dict[str, Any] = {}
+    if name is not None:
+        wanted["name"] = names.checked(name, MAX_HOSTNAME_CHARACTERS)
+    if labels is not None:
+        selectors.check_labels(labels)
+        wanted["operator_labels"] = dict(labels)
+    if maintenance_mode is not None:
+        wanted["maintenance_mode"] = maintenance_mode
+    if environment_id is not None:
+        wanted["environment_id"] = environment_id
+
+    def work(session: Session) -> tuple[set[str], list[str]]:
+        node = _get(session, node_id)
+        former = node.environment_id
+        if not _changes(node, wanted):
+            return set(), []
+        touched = [former]
+        if wanted.keys() - {"name"}:
+            # In one order everywhere, so that two moves in opposite directions cannot wait for each other.
+            touched = sorted({former, environment_id or former})
+            for each in touched:
+                if not is_id(each):
+                    raise NotFoundError("There is no such environment.")
+                revisions.touch(session, each)
+        node = _get(session, node_id, again=True)
+        if node.environment_id != former:
+            raise ConflictError("The node was moved by somebody else just now; nothing was changed.")
+        changes = _changes(node, wanted)
+        for key, value in changes.items():
+            setattr(node, key, value)
+        if "environment_id" in changes:
+            _forget_former_work(session, node_id)
+        audit.record(
+            session,
+            actor,
+            "node.update",
+            environment_id=node.environment_id,
+            subject_id=node_id,
+            node=node.name,
+            changes=changes,
+        )
+        return set(changes), touched
+
+    changed, environment_ids = transaction(work)
+    if "environment_id" in changed:
+        switchboard().close([node_id], CloseCode.POLICY, MOVED)
+    elif "maintenance_mode" in changed:
+        switchboard().nudge([node_id], messages.config_changed(Reason.MAINTENANCE))
+    elif "operator_labels" in changed:
+        switchboard().nudge([node_id], messages.config_changed(Reason.LABEL))
+    for each in environment_ids:
+        switchboard().publish_fleet_changed(each, [node_id])
+
+
+def revoke(node_id: str, actor: Actor) -> None:
+    """End the node's token at once and close its socket; the node stays listed.
+
+    :raises NotFoundError: there is no such node.
+    """
+    environment_id = environment_of(node_id)
+    enrollment.revoke(node_id, actor)
+    switchboard().publish_fleet_changed(environment_id, [node_id])
+
+
+def delete(node_id: str, actor: Actor) -> None:
+    """Forget the node: its token ends and its socket is closed.
+
+    :raises NotFoundError: there is no such node.
+    """
+
+    def work(session: Session) -> str:
+        node = _get(session, node_id, again=True)
+        audit.record(
+            session,
+            actor,
+            "node.delete",
+            environment_id=node.environment_id,
+            subject_id=node_id,
+            node=node.name,
+        )
+        session.flush()
+        environment_id = node.environment_id
+        enrollment.delete_nodes(session, [node_id])
+        return environment_id
+
+    environment_id = transaction(work)
+    switchboard().close([node_id], CloseCode.POLICY, REVOKED)
+    switchboard().publish_fleet_changed(environment_id, [node_id])
+
+
+def environment_of(node_id: str) -> str:
+    """The id of the node's environment.
+
+    :raises NotFoundError: there is no such node.
+    """
+    query = select(Node.environment_id).where(Node.id == node_id)
+    environment_id = snapshot(lambda session: session.scalar(query)) if is_id(node_id) else None
+    if environment_id is None:
+        raise NotFoundError("There is no such node.")
+    return environment_id
+
+
+def recent_logs(node_id: str) -> list[tuple[str, list[str]]]:
+    """The last lines that each pipeline's process wrote, as (pipeline name, lines), by name."""
+    query = (
+        select(Pipeline.name, NodePipeline.recent_logs)
+        .join(Pipeline, Pipeline.id == NodePipeline.pipeline_id)
+        .where(NodePipeline.node_id == node_id)
+        .order_by(Pipeline.name)
+    )
+    return [(name, lines or []) for name, lines in snapshot(lambda session: session.execute(query).all())]
+
+
+def _get(session: Session, node_id: str, again: bool = False) -> Node:
+    """The node; *again*, after waiting for a lock, reads it once more and locks it."""
+    node = None
+    if is_id(node_id):
+        node = session.get(Node, node_id, populate_existing=again, with_for_update=again or None)
+    if node is None:
+        raise NotFoundError("There is no such node.")
+    return node
+
+
+def _changes(node: Node, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in wanted.items() if getattr(node, key) != value}
+
+
+def _forget_former_work(session: Session, node_id: str) -> None:
+    """What the node ran, and was still to run, in the environment that it leaves."""
+    session.execute(delete_rows(NodePipeline).where(NodePipeline.node_id == node_id))
+    session.execute(
+        update_rows(DeploymentNode)
+        .where(DeploymentNode.node_id == node_id, DeploymentNode.status == "PENDING")
+        .values(status="SUPERSEDED")
+    )

@@ -1,0 +1,21 @@
+"""The operator API under ``/api/v1``: parse, call a use, answer. See ``docs/protocol.md``, section 2."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Flask
+
+from app.extensions import csrf
+from app.operator_api import access, audit, deployments, environments, nodes, pipelines, settings
+
+MODULES = (environments, nodes, pipelines, deployments, settings, audit)
+
+
+def init_app(app: Flask) -> None:
+    """Register the routes. Tokens travel in a header, so there is nothing for CSRF protection to do."""
+    blueprint = Blueprint("operator_api", __name__, url_prefix="/api/v1")
+    blueprint.before_request(access.check)
+    for module in MODULES:
+        blueprint.register_blueprint(module.blueprint)
+        csrf.exempt(module.blueprint)
+    csrf.exempt(blueprint)
+    app.register_blueprint(blueprint)

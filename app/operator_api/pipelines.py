@@ -1,0 +1,144 @@
+"""``/api/v1/pipelines``: drafts, their checks, deploys and versions."""
+
+from __future__ import annotations
+
+from flask import Blueprint, jsonify
+from flask.typing import ResponseReturnValue
+
+from app import deploys, environments, fleet, pipelines
+from app.errors import InvalidInputError
+from app.models import Pipeline
+from app.operator_api import access, requests, rows, schemas
+from app.paging import Page, decode_cursor, encode_cursor
+
+blueprint = Blueprint("pipelines", __name__, url_prefix="/pipelines")
+
+
+@blueprint.get("")
+def listing() -> ResponseReturnValue:
+    """Newest first; ``?environmentId=``."""
+    page = pipelines.listing(
+        environment_id=access.listed_environment(requests.text("environmentId")),
+        limit=requests.limit(),
+        cursor=requests.cursor(),
+    )
+    return jsonify(rows.page(page, rows.pipeline))
+
+
+@blueprint.post("")
+@access.needs("editor")
+def create() -> ResponseReturnValue:
+    """Make a draft; nothing reaches a node."""
+    body = requests.body(schemas.NewPipeline)
+    access.check_visible(body.environment_id, "environment")
+    pipeline = pipelines.create(
+        access.actor(),
+        environment_id=body.environment_id,
+        name=body.name,
+        config_yaml=body.config_yaml,
+        node_selector=body.node_selector,
+        log_level=body.log_level,
+    )
+    return jsonify(rows.pipeline(pipeline)), 201
+
+
+@blueprint.post("/validate")
+@access.needs("editor")
+def validate() -> ResponseReturnValue:
+    """``{valid, errors}``: what a deploy of this YAML would be refused for, with component and line."""
+    body = requests.body(schemas.Validation)
+    access.check_visible(body.environment_id, "environment")
+    environments.get(body.environment_id)
+    errors = pipelines.problems(body.config_yaml)
+    return jsonify(valid=not errors, errors=errors)
+
+
+@blueprint.get("/<pipeline_id>")
+def show(pipeline_id: str) -> ResponseReturnValue:
+    """One draft."""
+    return jsonify(rows.pipeline(_visible(pipeline_id)))
+
+
+@blueprint.put("/<pipeline_id>")
+@access.needs("editor")
+def update(pipeline_id: str) -> ResponseReturnValue:
+    """Change the draft; nothing reaches a node before a deploy."""
+    pipeline = _visible(pipeline_id)
+    given = requests.body(schemas.PipelineChanges).given()
+    if given.pop("environment_id", pipeline.environment_id) != pipeline.environment_id:
+        message = "a pipeline cannot be moved to another environment"
+        raise InvalidInputError(
+            f"The pipeline cannot be changed: {message}.", [{"field": "environmentId", "message": message}]
+        )
+    return jsonify(rows.pipeline(pipelines.update(pipeline_id, access.actor(), **given)))
+
+
+@blueprint.delete("/<pipeline_id>")
+@access.needs("editor")
+def delete(pipeline_id: str) -> ResponseReturnValue:
+    """Delete one that is not deployed, with its versions."""
+    _visible(pipeline_id)
+    pipelines.delete(pipeline_id, access.actor())
+    return "", 204
+
+
+@blueprint.get("/<pipeline_id>/targets")
+def targets(pipeline_id: str) -> ResponseReturnValue:
+    """The nodes, by name, that a deploy of the draft would reach."""
+    _visible(pipeline_id)
+    limit, cursor = requests.limit(), requests.cursor()
+    after = tuple(decode_cursor(cursor, 2)) if cursor is not None else ("", "")
+    found = deploys.targets(pipeline_id)
+    left = [key for key in found if key > after]
+    page = Page(
+        sorted(fleet.rows([node_id for _, node_id in left[:limit]]), key=lambda row: (row.name, row.id)),
+        encode_cursor(*left[limit - 1]) if len(left) > limit else None,
+    )
+    return jsonify(rows.page(page, rows.node))
+
+
+@blueprint.post("/<pipeline_id>/deploy")
+@access.needs("editor")
+def deploy(pipeline_id: str) -> ResponseReturnValue:
+    """Make a version of the draft and tell the nodes that match it."""
+    _visible(pipeline_id)
+    body = requests.body(schemas.Deploy)
+    return jsonify(rows.outcome(deploys.deploy(pipeline_id, access.actor(), body.changelog)))
+
+
+@blueprint.post("/<pipeline_id>/undeploy")
+@access.needs("editor")
+def undeploy(pipeline_id: str) -> ResponseReturnValue:
+    """Take it off every node."""
+    _visible(pipeline_id)
+    return jsonify(rows.outcome(deploys.undeploy(pipeline_id, access.actor())))
+
+
+@blueprint.post("/<pipeline_id>/rollback")
+@access.needs("editor")
+def rollback(pipeline_id: str) -> ResponseReturnValue:
+    """A new version with the content of an old one."""
+    _visible(pipeline_id)
+    body = requests.body(schemas.Rollback)
+    return jsonify(rows.outcome(deploys.rollback(pipeline_id, body.version, access.actor())))
+
+
+@blueprint.get("/<pipeline_id>/versions")
+def versions(pipeline_id: str) -> ResponseReturnValue:
+    """What deploys made, newest first."""
+    _visible(pipeline_id)
+    page = pipelines.versions(pipeline_id, limit=requests.limit(), cursor=requests.cursor())
+    return jsonify(rows.page(page, rows.version))
+
+
+@blueprint.get("/<pipeline_id>/versions/<int:number>")
+def version(pipeline_id: str, number: int) -> ResponseReturnValue:
+    """One version."""
+    _visible(pipeline_id)
+    return jsonify(rows.version(pipelines.version(pipeline_id, number)))
+
+
+def _visible(pipeline_id: str) -> Pipeline:
+    pipeline = pipelines.get(pipeline_id)
+    access.check_visible(pipeline.environment_id, "pipeline")
+    return pipeline

@@ -1,0 +1,129 @@
+"""What the operator API answers with: each kind of row as JSON, and lists of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from app.clock import rfc3339
+from app.deploys import DeployOutcome
+from app.environments import EnvironmentRow
+from app.fleet import NodeRow
+from app.models import AuditEntry, Pipeline, PipelineVersion
+from app.paging import Page
+
+Row = TypeVar("Row")
+
+
+def page(rows: Page[Row], to_json: Callable[[Row], dict[str, Any]]) -> dict[str, Any]:
+    """One page of a list."""
+    return {"items": [to_json(row) for row in rows.items], "nextCursor": rows.next_cursor}
+
+
+def environment(row: EnvironmentRow) -> dict[str, Any]:
+    """An environment."""
+    return {
+        "id": row.id,
+        "name": row.name,
+        "protected": row.protected,
+        "nodeCount": row.node_count,
+        "createdAt": rfc3339(row.created_at),
+    }
+
+
+def pipeline(row: Pipeline) -> dict[str, Any]:
+    """A pipeline's draft, and which version nodes must run."""
+    return {
+        "id": row.id,
+        "environmentId": row.environment_id,
+        "name": row.name,
+        "configYaml": row.config_yaml,
+        "nodeSelector": row.node_selector,
+        "logLevel": row.log_level,
+        "wantedVersion": row.wanted_version,
+        "createdAt": rfc3339(row.created_at),
+        "updatedAt": rfc3339(row.updated_at),
+    }
+
+
+def version(row: PipelineVersion) -> dict[str, Any]:
+    """What one deploy made."""
+    return {
+        "version": row.version,
+        "configYaml": row.config_yaml,
+        "nodeSelector": row.node_selector,
+        "logLevel": row.log_level,
+        "changelog": row.changelog,
+        "createdBy": row.created_by,
+        "createdAt": rfc3339(row.created_at),
+    }
+
+
+def outcome(done: DeployOutcome) -> dict[str, Any]:
+    """What a deploy, an undeploy or a rollback did; ``pushError`` says why not everybody was told."""
+    answer: dict[str, Any] = {
+        "deploymentId": done.deployment_id,
+        "version": done.version,
+        "targets": done.targets,
+        "pushed": done.pushed,
+    }
+    if done.push_error is not None:
+        answer["pushError"] = done.push_error
+    return answer
+
+
+def audit_entry(row: AuditEntry) -> dict[str, Any]:
+    """One change of state."""
+    return {
+        "id": row.id,
+        "at": rfc3339(row.at),
+        "actor": row.actor,
+        "address": row.address,
+        "action": row.action,
+        "environmentId": row.environment_id,
+        "subjectId": row.subject_id,
+        "detail": row.detail,
+    }
+
+
+def node(row: NodeRow) -> dict[str, Any]:
+    """A node: what it is, whether it is connected, what it runs and should run."""
+    push: dict[str, Any] = {
+        "connected": row.push.connected,
+        "transport": row.push.transport,
+        "since": rfc3339(row.push.since),
+        "worker": row.push.worker,
+    }
+    if row.push.connected is None:
+        push["unknownSince"] = rfc3339(row.push.unknown_since)
+    return {
+        "id": row.id,
+        "name": row.name,
+        "host": row.host,
+        "os": row.os,
+        "environmentId": row.environment_id,
+        "status": row.status.value,
+        "push": push,
+        "labels": row.labels,
+        "agentLabels": row.agent_labels,
+        "operatorLabels": row.operator_labels,
+        "agentVersion": row.agent_version,
+        "vectorVersion": row.vector_version,
+        "deploymentMode": row.deployment_mode,
+        "lastSeenAt": rfc3339(row.last_seen_at),
+        "enrolledAt": rfc3339(row.enrolled_at),
+        "maintenanceMode": row.maintenance_mode,
+        "behind": row.behind,
+        "pipelines": [
+            {
+                "pipelineId": state.pipeline_id,
+                "name": state.name,
+                "version": state.version,
+                "wantedVersion": state.wanted_version,
+                "status": state.status,
+                "error": state.error,
+                "failedVersion": state.failed_version,
+            }
+            for state in row.pipelines
+        ],
+    }

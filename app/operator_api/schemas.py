@@ -1,0 +1,91 @@
+"""The bodies that the operator API takes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+from app.json_body import Wire
+
+Interval = Annotated[int, Field(ge=1, le=2**31 - 1)]
+NodeSelector = Annotated[str, BeforeValidator(lambda value: "" if value is None else value)]
+
+
+class Changes(Wire):
+    """A body in which an absent field means that nothing changes."""
+
+    def given(self) -> dict[str, Any]:
+        """The fields that were present, by their names in Python."""
+        return self.model_dump(exclude_unset=True)
+
+
+class NewEnvironment(Wire):
+    """``POST /environments``."""
+
+    name: str
+    protected: bool = False
+
+
+class EnvironmentChanges(Changes):
+    """``PATCH /environments/{id}``."""
+
+    name: str = ""
+    protected: bool = False
+
+
+class NodeChanges(Changes):
+    """``PATCH /nodes/{id}``; a label that is ``null`` is left out of the operator's new set."""
+
+    name: str = ""
+    labels: dict[str, str | None] = Field(default_factory=dict)
+    maintenance_mode: bool = False
+    environment_id: str = ""
+
+
+class NewPipeline(Wire):
+    """``POST /pipelines``."""
+
+    environment_id: str
+    name: str
+    config_yaml: str
+    node_selector: NodeSelector = ""
+    log_level: str | None = None
+
+
+class PipelineChanges(Changes):
+    """``PUT /pipelines/{id}``. An absent selector is kept: an empty one would reach every node."""
+
+    environment_id: str = ""
+    name: str = ""
+    config_yaml: str = ""
+    node_selector: NodeSelector = ""
+    log_level: str | None = None
+
+
+class Validation(Wire):
+    """``POST /pipelines/validate``."""
+
+    environment_id: str
+    config_yaml: str
+
+
+class Deploy(Wire):
+    """``POST /pipelines/{id}/deploy``."""
+
+    changelog: Annotated[str, Field(max_length=4000)] | None = None
+
+
+class Rollback(Wire):
+    """``POST /pipelines/{id}/rollback``."""
+
+    version: Annotated[int, Field(ge=1, le=2**31 - 1)]
+
+
+class SettingsChanges(Changes):
+    """``PATCH /settings``, in milliseconds."""
+
+    poll_interval_ms: Interval = 1
+    idle_poll_interval_ms: Interval = 1
+    heartbeat_interval_ms: Interval = 1
+    idle_heartbeat_interval_ms: Interval = 1

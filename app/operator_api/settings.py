@@ -1,0 +1,28 @@
+"""``/api/v1/settings``: how often agents ask and report."""
+
+from __future__ import annotations
+
+from flask import Blueprint, jsonify
+from flask.typing import ResponseReturnValue
+from pydantic.alias_generators import to_camel
+
+from app import server_settings
+from app.operator_api import access, requests, schemas
+
+blueprint = Blueprint("settings", __name__, url_prefix="/settings")
+
+
+@blueprint.get("")
+def show() -> ResponseReturnValue:
+    """The intervals, in milliseconds."""
+    access.require_unlimited("the server's settings")
+    return jsonify(server_settings.intervals().to_wire())
+
+
+@blueprint.patch("")
+def update() -> ResponseReturnValue:
+    """Change intervals and tell whoever is connected."""
+    access.require_unlimited("the server's settings")
+    given = requests.body(schemas.SettingsChanges).given()
+    wanted = {to_camel(name): value for name, value in given.items()}
+    return jsonify(server_settings.update(access.actor(), wanted).to_wire())

@@ -1,0 +1,29 @@
+"""The operator's pages: parse, call a use, answer with HTML.
+
+Everything in ``pages`` needs somebody who has signed in; ``sign_in`` is how they do.
+"""
+
+from __future__ import annotations
+
+from flask import Blueprint, Flask
+
+from app.pages import environments, fleet, nodes, pipelines, security, sign_in, words
+
+
+def init_app(app: Flask) -> None:
+    """Register the pages, the security headers and what the templates use."""
+    # The longest YAML (512 KiB) with each of its characters escaped.
+    app.config["MAX_FORM_MEMORY_SIZE"] = 2 * 1024 * 1024
+
+    security.init_app(app)
+    words.init_app(app)
+
+    sign_in.init_app(app)
+    app.register_blueprint(sign_in.bp)
+
+    pages = Blueprint("pages", __name__)
+    pages.before_request(sign_in.require_account)
+    pages.after_request(security.keep_private)
+    for module in (fleet, nodes, pipelines, environments):
+        pages.register_blueprint(module.bp)
+    app.register_blueprint(pages)

@@ -1,0 +1,66 @@
+"""The environments page: make one, and make the token with which nodes join it."""
+
+from __future__ import annotations
+
+from flask import Blueprint, current_app, flash, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from app import enrollment, environments
+from app.config import Settings
+from app.errors import SignalboxError
+from app.pages import roles
+from app.tokens import MintedToken
+
+bp = Blueprint("environments", __name__, url_prefix="/environments")
+
+
+@bp.get("")
+def index() -> ResponseReturnValue:
+    """All environments, newest first."""
+    return _page()
+
+
+@bp.post("")
+@roles.needs("admin")
+def create() -> ResponseReturnValue:
+    """Make an environment."""
+    name = request.form.get("name", "").strip()
+    try:
+        environment = environments.create(name, roles.actor())
+    except SignalboxError as error:
+        return _page(problem=error, name=name), error.status
+    flash(f"Made the environment {environment.name}. Next: make its token, with which nodes join.", "good")
+    return redirect(url_for("pages.environments.index"))
+
+
+@bp.post("/<environment_id>/enrollment-token")
+@roles.needs("admin")
+def rotate_token(environment_id: str) -> ResponseReturnValue:
+    """Make a new enrollment token; this answer alone shows it: neither cookie nor address may carry it."""
+    minted = enrollment.rotate_token(environment_id, roles.actor())
+    return _page(minted=minted, minted_for_id=environment_id)
+
+
+def server_url() -> str:
+    """How a node reaches this server: the public URL where it is set, else as the browser did."""
+    settings: Settings = current_app.extensions["settings"]
+    return settings.public_url or request.url_root.rstrip("/")
+
+
+def _page(
+    problem: SignalboxError | None = None,
+    name: str = "",
+    minted: MintedToken | None = None,
+    minted_for_id: str | None = None,
+) -> str:
+    page = environments.listing(limit=100, cursor=request.args.get("cursor") or None)
+    return render_template(
+        "environments/index.html",
+        environments=page.items,
+        next_cursor=page.next_cursor,
+        problem=problem,
+        name=name,
+        minted=minted,
+        minted_for=environments.get(minted_for_id) if minted_for_id else None,
+        server_url=server_url(),
+    )

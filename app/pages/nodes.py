@@ -1,0 +1,124 @@
+"""A node's page: what runs there and what should, its push channel, labels, logs, and its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flask import Blueprint, flash, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from app import fleet, nodes
+from app.errors import InvalidInputError, SignalboxError
+from app.fleet import NodeRow
+from app.pages import live, roles
+from app.pages.live import Picture
+
+bp = Blueprint("nodes", __name__, url_prefix="/nodes/<node_id>")
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What stands in the form."""
+
+    name: str
+    labels: str
+    maintenance_mode: bool
+
+
+@bp.get("")
+def show(node_id: str) -> ResponseReturnValue:
+    """The page as it is now."""
+    return _page(node_id)
+
+
+@bp.get("/events")
+def events(node_id: str) -> ResponseReturnValue:
+    """What changes on the page, as it changes."""
+    return live.events(lambda: paint(fleet.node(node_id)))
+
+
+@bp.get("/rows")
+def rows(node_id: str) -> ResponseReturnValue:
+    """The page's changing parts, for a browser that polls."""
+    return live.rows(lambda: paint(fleet.node(node_id)))
+
+
+@bp.post("")
+@roles.needs("editor")
+def save(node_id: str) -> ResponseReturnValue:
+    """Change name, the operator's labels and maintenance mode; the node is nudged by the use."""
+    draft = Draft(
+        name=request.form.get("name", "").strip(),
+        labels=request.form.get("labels", "").replace("\r\n", "\n"),
+        maintenance_mode=request.form.get("maintenance_mode") == "yes",
+    )
+    try:
+        nodes.update(
+            node_id,
+            roles.actor(),
+            name=draft.name,
+            labels=parse_labels(draft.labels),
+            maintenance_mode=draft.maintenance_mode,
+        )
+    except InvalidInputError as error:
+        return _page(node_id, error, draft), error.status
+    flash("Saved.", "good")
+    return redirect(url_for("pages.nodes.show", node_id=node_id))
+
+
+@bp.post("/revoke")
+@roles.needs("admin")
+def revoke(node_id: str) -> ResponseReturnValue:
+    """End the node's token and close its socket."""
+    nodes.revoke(node_id, roles.actor())
+    flash("Revoked: its token no longer works.", "good")
+    return redirect(url_for("pages.nodes.show", node_id=node_id))
+
+
+@bp.post("/delete")
+@roles.needs("admin")
+def delete(node_id: str) -> ResponseReturnValue:
+    """Forget the node."""
+    name = fleet.node(node_id).name
+    nodes.delete(node_id, roles.actor())
+    flash(f"Deleted the node {name}.", "good")
+    return redirect(url_for("pages.fleet.index"))
+
+
+def paint(node: NodeRow) -> Picture:
+    """The picture of one node."""
+    logs = [(name, lines) for name, lines in nodes.recent_logs(node.id) if lines]
+    parts = {
+        "facts": live.draw("nodes/facts.html", node=node),
+        "runs": live.draw("nodes/runs.html", node=node),
+        "logs": live.draw("nodes/logs.html", logs=logs),
+    }
+    return Picture(parts, node_ids=frozenset([node.id]))
+
+
+def parse_labels(text: str) -> dict[str, str]:
+    """``key=value`` a line, as a dictionary; a line without ``=`` has an empty value.
+
+    :raises InvalidInputError: a line has no key, or a key stands twice.
+    """
+    labels: dict[str, str] = {}
+    for number, line in enumerate(text.split("\n"), start=1):
+        key, _, value = (part.strip() for part in line.partition("="))
+        if not line.strip():
+            continue
+        if not key or key in labels:
+            message = f'the key "{key}" stands twice' if key else "there is no key before the ="
+            raise InvalidInputError(
+                f"Line {number} of the labels cannot be used: {message}.",
+                [{"field": "labels", "message": message, "line": number}],
+            )
+        labels[key] = value
+    return labels
+
+
+def _page(node_id: str, problem: SignalboxError | None = None, draft: Draft | None = None) -> str:
+    node = fleet.node(node_id)
+    if draft is None:
+        lines = "".join(f"{key}={value}\n" for key, value in sorted(node.operator_labels.items()))
+        draft = Draft(node.name, lines, node.maintenance_mode)
+    return render_template("nodes/show.html", node=node, picture=paint(node), problem=problem, draft=draft)

@@ -1,0 +1,246 @@
+"""The pipelines' pages: a draft to edit, a deploy, versions to go back to, and how the deployment stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flask import Blueprint, flash, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from app import deploys, environments, pipelines, progress
+from app.deploys import DeployOutcome
+from app.errors import ConflictError, InvalidInputError, SignalboxError
+from app.models import Pipeline
+from app.pages import live, roles, words
+from app.pages.live import Picture
+
+VERSIONS_SHOWN = 25
+
+STARTER = """\
+# Two lines a second of made-up web server logs, printed on the node's console.
+sources:
+  requests:
+    type: demo_logs
+    format: json
+    interval: 0.5
+
+sinks:
+  out:
+    type: console
+    inputs: [requests]
+    encoding:
+      codec: json
+"""
+
+bp = Blueprint("pipelines", __name__, url_prefix="/pipelines")
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What stands in the form, saved or not."""
+
+    name: str = ""
+    environment_id: str = ""
+    config_yaml: str = STARTER
+    node_selector: str = ""
+    changelog: str = ""
+
+    @classmethod
+    def from_request(cls) -> Draft:
+        """Read the form; browsers end lines in CRLF, YAML on nodes does not."""
+        form = request.form
+        return cls(
+            name=form.get("name", "").strip(),
+            environment_id=form.get("environment_id", ""),
+            config_yaml=form.get("config_yaml", "").replace("\r\n", "\n"),
+            node_selector=form.get("node_selector", "").strip(),
+            changelog=form.get("changelog", "").strip(),
+        )
+
+    @classmethod
+    def of(cls, pipeline: Pipeline) -> Draft:
+        """The saved draft."""
+        return cls(pipeline.name, pipeline.environment_id, pipeline.config_yaml, pipeline.node_selector)
+
+
+@bp.get("")
+def index() -> ResponseReturnValue:
+    """All pipelines, newest first."""
+    page = pipelines.listing(limit=100, cursor=request.args.get("cursor") or None)
+    known = environments.choices()
+    return render_template(
+        "pipelines/index.html",
+        pipelines=page.items,
+        next_cursor=page.next_cursor,
+        environments=known,
+        environment_names={environment.id: environment.name for environment in known},
+    )
+
+
+@bp.get("/new")
+@roles.needs("editor")
+def new() -> ResponseReturnValue:
+    """The form for a new pipeline, with a starter in it that runs as it stands."""
+    return _new(Draft())
+
+
+@bp.post("/new")
+@roles.needs("editor")
+def create() -> ResponseReturnValue:
+    """Make a pipeline; nothing reaches a node."""
+    draft = Draft.from_request()
+    try:
+        pipeline = pipelines.create(
+            roles.actor(),
+            environment_id=draft.environment_id,
+            name=draft.name,
+            config_yaml=draft.config_yaml,
+            node_selector=draft.node_selector,
+        )
+    except SignalboxError as error:
+        return _new(draft, error), error.status
+    return redirect(url_for("pages.pipelines.show", pipeline_id=pipeline.id))
+
+
+@bp.get("/<pipeline_id>")
+def show(pipeline_id: str) -> ResponseReturnValue:
+    """The page as it is now."""
+    return _page(pipeline_id)
+
+
+@bp.get("/<pipeline_id>/events")
+def events(pipeline_id: str) -> ResponseReturnValue:
+    """How the deployment goes on, as it does."""
+    return live.events(_painter(pipeline_id))
+
+
+@bp.get("/<pipeline_id>/rows")
+def rows(pipeline_id: str) -> ResponseReturnValue:
+    """The page's changing parts, for a browser that polls."""
+    return live.rows(_painter(pipeline_id))
+
+
+@bp.post("/<pipeline_id>")
+@roles.needs("editor")
+def save(pipeline_id: str) -> ResponseReturnValue:
+    """Save the draft; nothing reaches a node."""
+    draft = Draft.from_request()
+    try:
+        _save(pipeline_id, draft)
+    except (InvalidInputError, ConflictError) as error:
+        return _page(pipeline_id, error, "The draft was not saved.", draft), error.status
+    flash("Saved the draft. Nodes go on with what was deployed.", "good")
+    return redirect(url_for("pages.pipelines.show", pipeline_id=pipeline_id))
+
+
+@bp.post("/<pipeline_id>/deploy")
+@roles.needs("editor")
+def deploy(pipeline_id: str) -> ResponseReturnValue:
+    """Save what stands in the form and deploy it."""
+    draft, refusal = Draft.from_request(), "The draft was not saved, and nothing was deployed."
+    try:
+        _save(pipeline_id, draft)
+        refusal = "The draft was saved, but nothing was deployed."
+        outcome = deploys.deploy(pipeline_id, roles.actor(), draft.changelog or None)
+    except (InvalidInputError, ConflictError) as error:
+        return _page(pipeline_id, error, refusal, draft), error.status
+    return _told(pipeline_id, f"Deployed version {outcome.version}", outcome)
+
+
+@bp.post("/<pipeline_id>/rollback/<int:version>")
+@roles.needs("editor")
+def rollback(pipeline_id: str, version: int) -> ResponseReturnValue:
+    """Make a new version with the content of an old one, and deploy it."""
+    outcome = deploys.rollback(pipeline_id, version, roles.actor())
+    return _told(
+        pipeline_id, f"Rolled back: version {outcome.version} has the content of version {version}", outcome
+    )
+
+
+@bp.post("/<pipeline_id>/undeploy")
+@roles.needs("editor")
+def undeploy(pipeline_id: str) -> ResponseReturnValue:
+    """Stop it everywhere."""
+    return _told(pipeline_id, "Undeployed", deploys.undeploy(pipeline_id, roles.actor()))
+
+
+@bp.post("/<pipeline_id>/delete")
+@roles.needs("editor")
+def delete(pipeline_id: str) -> ResponseReturnValue:
+    """Delete a pipeline that is not deployed."""
+    name = pipelines.get(pipeline_id).name
+    pipelines.delete(pipeline_id, roles.actor())
+    flash(f"Deleted the pipeline {name}.", "good")
+    return redirect(url_for("pages.pipelines.index"))
+
+
+def paint(pipeline_id: str, target_count: int | None) -> Picture:
+    """The picture of the latest deployment; before the first, of the *target_count* nodes that one would reach."""
+    latest = progress.latest(pipeline_id)
+    html = live.draw("pipelines/progress.html", progress=latest, target_count=target_count)
+    shown = latest.nodes if latest else ()
+    return Picture({"progress": html}, node_ids=frozenset(node.node_id for node in shown))
+
+
+def count_targets(pipeline_id: str) -> int | None:
+    """How many nodes a deploy of the draft would reach; ``None`` if its selector cannot be understood.
+
+    :raises NotFoundError: there is no such pipeline.
+    """
+    try:
+        return len(deploys.targets(pipeline_id))
+    except InvalidInputError:
+        return None
+
+
+def _painter(pipeline_id: str) -> live.Paint:
+    # Counted once, not at each look, and only to be shown: it reads every node of the environment.
+    pipelines.get(pipeline_id)
+    target_count = None if progress.latest(pipeline_id) else count_targets(pipeline_id)
+    return lambda: paint(pipeline_id, target_count)
+
+
+def _save(pipeline_id: str, draft: Draft) -> None:
+    pipelines.update(
+        pipeline_id, roles.actor(), config_yaml=draft.config_yaml, node_selector=draft.node_selector
+    )
+
+
+def _told(pipeline_id: str, done: str, outcome: DeployOutcome) -> ResponseReturnValue:
+    """Back to the page, with a sentence that says how far the news has come already."""
+    told = f"{done} for {words.plural(outcome.targets, 'node')}, {outcome.pushed:,} of them told at once"
+    if outcome.targets == 0:
+        flash(f"{done}. No node matches, so nobody had to be told.", "busy")
+    elif outcome.push_error is not None:
+        flash(f"{told}. {outcome.push_error}", "busy")
+    elif outcome.pushed < outcome.targets:
+        flash(f"{told}; the others hear of it when they next ask.", "good")
+    else:
+        flash(f"{told}.", "good")
+    return redirect(url_for("pages.pipelines.show", pipeline_id=pipeline_id))
+
+
+def _new(draft: Draft, problem: SignalboxError | None = None) -> str:
+    known = environments.choices()
+    return render_template("pipelines/new.html", draft=draft, problem=problem, environments=known)
+
+
+def _page(
+    pipeline_id: str, problem: SignalboxError | None = None, refusal: str = "", draft: Draft | None = None
+) -> str:
+    pipeline = pipelines.get(pipeline_id)
+    versions = pipelines.versions(pipeline_id, limit=VERSIONS_SHOWN)
+    target_count = count_targets(pipeline_id)
+    return render_template(
+        "pipelines/show.html",
+        pipeline=pipeline,
+        environment_name=environments.get(pipeline.environment_id).name,
+        draft=draft or Draft.of(pipeline),
+        draft_problems=pipelines.problems(pipeline.config_yaml),
+        target_count=target_count,
+        versions=versions.items,
+        picture=paint(pipeline_id, target_count),
+        reporting=progress.count_reporting(pipeline_id),
+        problem=problem,
+        refusal=refusal,
+    )

@@ -1,0 +1,111 @@
+"""Signing in and out, and who the session belongs to."""
+
+from __future__ import annotations
+
+import hmac
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+from flask import Blueprint, Flask, g, redirect, render_template, request, session, url_for
+from flask.typing import ResponseReturnValue
+from flask_login import current_user, login_user, logout_user
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
+
+from app import accounts
+from app.database import snapshot
+from app.errors import InvalidInputError, TooManyRequestsError, UnauthorizedError, UnavailableError
+from app.extensions import login_manager
+from app.models import Account
+
+SESSION_LIFETIME = timedelta(hours=12)
+"""Counted from the last request, and an open live page makes one every few minutes."""
+
+bp = Blueprint("sign_in", __name__)
+
+
+def init_app(app: Flask) -> None:
+    """Tell Flask-Login how a session finds its account."""
+    app.config["PERMANENT_SESSION_LIFETIME"] = SESSION_LIFETIME
+    login_manager.user_loader(_account_of)
+
+
+@bp.get("/sign-in")
+def form() -> ResponseReturnValue:
+    """The form; whoever has signed in already goes on."""
+    wanted = safe_next(request.args.get("next"))
+    if current_user.is_authenticated:
+        return redirect(wanted)
+    return _form(wanted)
+
+
+@bp.post("/sign-in")
+def sign_in() -> ResponseReturnValue:
+    """Check e-mail and password; the answer does not tell which of the two was wrong."""
+    email = request.form.get("email", "").strip()
+    wanted = safe_next(request.form.get("next"))
+    try:
+        account = accounts.sign_in(email, request.form.get("password", ""), request.remote_addr)
+    except (UnauthorizedError, InvalidInputError, TooManyRequestsError) as error:
+        return _form(wanted, email, error.sentence), error.status
+    session.clear()
+    session.permanent = True
+    login_user(account)
+    return redirect(wanted)
+
+
+@bp.post("/sign-out")
+def sign_out() -> ResponseReturnValue:
+    """End this browser's session."""
+    logout_user()
+    session.clear()
+    return redirect(url_for("sign_in.form"))
+
+
+def require_account() -> ResponseReturnValue | None:
+    """Send whoever has not signed in to the form; a script of a page gets a 401 instead.
+
+    :raises UnauthorizedError: for the addresses that only scripts ask for.
+    """
+    if current_user.is_authenticated:
+        return None
+    if (request.endpoint or "").endswith((".events", ".rows")):
+        raise UnauthorizedError("You are signed out; sign in again.")
+    back = request.full_path.rstrip("?") if request.method == "GET" else None
+    return redirect(url_for("sign_in.form", next=back if back != "/" else None))
+
+
+def safe_next(address: str | None) -> str:
+    """*address* if it is a path on this server, else the fleet page: a stranger's link leads nowhere else.
+
+    Browsers read ``\\`` as ``/`` and skip control characters, so neither may occur.
+    """
+    fleet = url_for("pages.fleet.index")
+    if not address or not address.startswith("/") or address.startswith("//"):
+        return fleet
+    if "\\" in address or any(ord(character) <= 0x20 or ord(character) == 0x7F for character in address):
+        return fleet
+    parts = urlsplit(address)
+    return fleet if parts.scheme or parts.netloc else address
+
+
+def _form(wanted: str, email: str = "", sentence: str | None = None) -> str:
+    is_first = snapshot(lambda session: session.scalar(select(Account.id).limit(1))) is None
+    return render_template("sign_in.html", next=wanted, email=email, sentence=sentence, first=is_first)
+
+
+def _account_of(cookie_id: str) -> Any:
+    """The account that a session cookie names, unless its sessions have been ended since."""
+    if g.get("database_is_away"):
+        return None  # the error page asks again; it must not fail as well
+    account_id, _, session_key = cookie_id.partition(".")
+    try:
+        # In a transaction of its own: what the request reads later must not be as old as this (hazard 6).
+        account = snapshot(lambda session: session.get(Account, account_id))
+    except SQLAlchemyError as error:
+        g.database_is_away = True
+        raise UnavailableError("The database does not answer; try again shortly.", retry_after=5) from error
+    if account is None or not hmac.compare_digest(account.session_key.encode(), session_key.encode()):
+        return None
+    return account

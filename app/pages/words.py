@@ -1,0 +1,83 @@
+"""How the templates print things: moments, rates, versions, and the addresses of static files."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+
+from flask import Flask, current_app, url_for
+
+from app.clock import rfc3339
+from app.fleet import PipelineState
+from app.node_status import FAILED_STATUSES
+from app.pages import roles
+
+_VERSION = re.compile(r"\d+\.\d+[\w.+-]*")
+
+
+def init_app(app: Flask) -> None:
+    """Give the templates their filters."""
+    app.add_template_filter(exact)
+    app.add_template_filter(rfc3339, "iso")
+    app.add_template_filter(rate)
+    app.add_template_filter(short_version)
+    app.add_template_filter(plural)
+    app.add_template_filter(has_failed)
+    app.add_template_global(asset)
+    app.add_template_global(roles.may)
+
+
+def exact(moment: datetime | None) -> str:
+    """``2026-01-31 12:00:00 UTC``."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if moment else "never"
+
+
+def rate(events: float | None) -> str:
+    """Events a second in at most four characters and a unit: ``0.25``, ``7.5``, ``120``, ``1.2k``."""
+    if events is None:
+        return "–"
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if events >= size:
+            return _digits(events / size) + unit
+    return _digits(events)
+
+
+def _digits(number: float) -> str:
+    if number == 0:
+        return "0"
+    if number < 0.01:
+        return "<0.01"
+    places = 0 if number >= 99.5 else 1 if number >= 9.95 else 2
+    return f"{number:.{places}f}".rstrip("0").rstrip(".") if places else f"{number:.0f}"
+
+
+def short_version(text: str | None) -> str | None:
+    """The version number in a line such as ``vector 0.57.0 (x86_64 … 2026-01-01)``, or the line itself."""
+    match = _VERSION.search(text or "")
+    return match[0] if match else text
+
+
+def plural(number: int, one: str, many: str | None = None) -> str:
+    """``1 node``, ``2 nodes``."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def has_failed(pipelines: Iterable[PipelineState]) -> bool:
+    """Whether one of a node's pipelines has died, or could not be brought to its wanted version."""
+    return any(run.failed_version is not None or run.status in FAILED_STATUSES for run in pipelines)
+
+
+def asset(name: str) -> str:
+    """The address of a static file, with a digest of its content so that browsers may keep it for good."""
+    static_folder = current_app.static_folder
+    assert static_folder is not None
+    return url_for("static", filename=name, v=_digest(Path(static_folder) / name))
+
+
+@cache
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]

@@ -1,0 +1,47 @@
+"""Pages of lists: opaque cursors that stay right while the list changes, because they name the last row seen."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from app.errors import InvalidInputError
+
+Row = TypeVar("Row")
+
+DEFAULT_LIMIT = 100
+MAX_LIMIT = 500
+
+
+@dataclass(frozen=True)
+class Page(Generic[Row]):
+    """Some rows of a list; ``next_cursor`` asks for the rows after them, ``None`` at the end."""
+
+    items: list[Row]
+    next_cursor: str | None
+
+
+def encode_cursor(*key: str) -> str:
+    """The cursor of the row whose sort key is *key*."""
+    return base64.urlsafe_b64encode(json.dumps(key).encode()).decode().rstrip("=")
+
+
+def decode_cursor(cursor: str, length: int) -> list[str]:
+    """The sort key in *cursor*, of *length* parts.
+
+    :raises InvalidInputError: it is not a cursor of this list.
+    """
+    try:
+        key = json.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
+    except (binascii.Error, ValueError, RecursionError):
+        key = None
+    is_key = isinstance(key, list) and len(key) == length and all(isinstance(part, str) for part in key)
+    if not is_key or any("\0" in part or not part.isprintable() for part in key):
+        raise InvalidInputError(
+            "The cursor is not one of this list.",
+            [{"field": "cursor", "message": "not a cursor of this list"}],
+        )
+    return list(key)

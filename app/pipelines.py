@@ -1,0 +1,266 @@
+"""Pipelines: the draft that people edit, and the versions that deploys made of it."""
+
+from __future__ import annotations
+
+from types import EllipsisType
+from typing import Any
+
+from sqlalchemy import delete as delete_rows
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from app import audit, deploys, names, pipeline_yaml, revisions, selectors
+from app.audit import Actor
+from app.clock import utc_now
+from app.database import snapshot, transaction
+from app.errors import ConflictError, Detail, InvalidInputError, NotFoundError
+from app.ids import is_id, new_id
+from app.models import Environment, NodePipeline, Pipeline, PipelineVersion
+from app.paging import DEFAULT_LIMIT, Page, decode_cursor, encode_cursor
+
+LOG_LEVELS = ("trace", "debug", "info", "warn", "error", "off")
+"""What Vector takes as ``VECTOR_LOG``."""
+
+
+def create(
+    actor: Actor,
+    *,
+    environment_id: str,
+    name: str,
+    config_yaml: str,
+    node_selector: str = "",
+    log_level: str | None = None,
+) -> Pipeline:
+    """Make a draft; it may be unfinished, a deploy checks it.
+
+    :raises NotFoundError: there is no such environment.
+    :raises InvalidInputError: the name, the selector or the log level cannot be used.
+    :raises ConflictError: the environment has a pipeline of that name.
+    """
+    now = utc_now()
+    pipeline_id = new_id()
+    wanted = _checked(name=name, config_yaml=config_yaml, node_selector=node_selector, log_level=log_level)
+
+    def work(session: Session) -> Pipeline:
+        # Held until the commit, so that the environment cannot be deleted in between.
+        lock: Any = {"read": True, "key_share": True}
+        if (
+            not is_id(environment_id)
+            or session.get(Environment, environment_id, with_for_update=lock) is None
+        ):
+            raise NotFoundError("There is no such environment.")
+        pipeline = Pipeline(
+            id=pipeline_id, environment_id=environment_id, created_at=now, updated_at=now, **wanted
+        )
+        session.add(pipeline)
+        audit.record(
+            session,
+            actor,
+            "pipeline.create",
+            environment_id=environment_id,
+            subject_id=pipeline_id,
+            pipeline=wanted["name"],
+        )
+        return pipeline
+
+    return _with_unique_name(wanted["name"], work)
+
+
+def update(
+    pipeline_id: str,
+    actor: Actor,
+    *,
+    name: str | None = None,
+    config_yaml: str | None = None,
+    node_selector: str | None = None,
+    log_level: str | EllipsisType | None = ...,
+) -> Pipeline:
+    """Change what is given of the draft; only a deploy brings it to nodes. ``log_level=None`` is Vector's own.
+
+    :raises NotFoundError: there is no such pipeline.
+    :raises InvalidInputError: the name, the selector or the log level cannot be used.
+    :raises ConflictError: the environment has another pipeline of that name.
+    """
+    given = {"name": name, "config_yaml": config_yaml, "node_selector": node_selector}
+    wanted = _checked(
+        **{key: value for key, value in given.items() if value is not None},
+        **({} if isinstance(log_level, EllipsisType) else {"log_level": log_level}),
+    )
+
+    def work(session: Session) -> Pipeline:
+        pipeline = _get(session, pipeline_id)
+        if "name" in wanted and wanted["name"] != pipeline.name:
+            # Nodes are told the name as well: it belongs to their revision. None restarts for it, so there is
+            # no hurry: the sweep tells those that are connected, the others ask.
+            revisions.touch(session, pipeline.environment_id)
+        pipeline = _get(session, pipeline_id, again=True)
+        changed = {key: value for key, value in wanted.items() if getattr(pipeline, key) != value}
+        if changed:
+            for key, value in changed.items():
+                setattr(pipeline, key, value)
+            pipeline.updated_at = utc_now()
+            audit.record(
+                session,
+                actor,
+                "pipeline.update",
+                environment_id=pipeline.environment_id,
+                subject_id=pipeline_id,
+                pipeline=pipeline.name,
+                # The YAML itself may hold what somebody should have made a secret.
+                changed={key: value for key, value in changed.items() if key != "config_yaml"},
+                config_changed="config_yaml" in changed,
+            )
+        return pipeline
+
+    return _with_unique_name(wanted.get("name", ""), work)
+
+
+def delete(pipeline_id: str, actor: Actor) -> None:
+    """Delete a pipeline that is not deployed, with its versions.
+
+    :raises NotFoundError: there is no such pipeline.
+    :raises ConflictError: it is deployed.
+    """
+
+    def work(session: Session) -> None:
+        pipeline = _get(session, pipeline_id)
+        # The environment's row first, as in a deploy: one of the two then sees what the other did.
+        revisions.touch(session, pipeline.environment_id)
+        pipeline = _get(session, pipeline_id, again=True)
+        if pipeline.wanted_version is not None:
+            raise ConflictError(
+                f'The pipeline "{pipeline.name}" cannot be deleted: its version {pipeline.wanted_version} is'
+                " deployed. Undeploy it first."
+            )
+        audit.record(
+            session,
+            actor,
+            "pipeline.delete",
+            environment_id=pipeline.environment_id,
+            subject_id=pipeline_id,
+            pipeline=pipeline.name,
+        )
+        session.execute(delete_rows(NodePipeline).where(NodePipeline.pipeline_id == pipeline_id))
+        session.delete(pipeline)
+
+    transaction(work)
+
+
+def get(pipeline_id: str) -> Pipeline:
+    """One pipeline.
+
+    :raises NotFoundError: there is none of that id.
+    """
+    return snapshot(lambda session: _get(session, pipeline_id))
+
+
+def listing(
+    *, environment_id: str | None = None, limit: int = DEFAULT_LIMIT, cursor: str | None = None
+) -> Page[Pipeline]:
+    """A page of pipelines, newest first.
+
+    :raises InvalidInputError: the cursor is not one of this list.
+    """
+    query = select(Pipeline).order_by(Pipeline.id.desc()).limit(limit + 1)
+    if environment_id is not None:
+        query = query.where(Pipeline.environment_id == environment_id)
+    if cursor is not None:
+        query = query.where(Pipeline.id < decode_cursor(cursor, 1)[0])
+    rows = list(snapshot(lambda session: session.scalars(query).all()))
+    return Page(rows[:limit], encode_cursor(rows[limit - 1].id) if len(rows) > limit else None)
+
+
+def versions(
+    pipeline_id: str, *, limit: int = DEFAULT_LIMIT, cursor: str | None = None
+) -> Page[PipelineVersion]:
+    """A page of the pipeline's versions, newest first.
+
+    :raises NotFoundError: there is no such pipeline.
+    :raises InvalidInputError: the cursor is not one of this list.
+    """
+    query = (
+        select(PipelineVersion)
+        .where(PipelineVersion.pipeline_id == pipeline_id)
+        .order_by(PipelineVersion.version.desc())
+        .limit(limit + 1)
+    )
+    if cursor is not None:
+        (last,) = decode_cursor(cursor, 1)
+        if not last.isdecimal() or len(last) > 9:
+            raise InvalidInputError("The cursor is not one of this list.")
+        query = query.where(PipelineVersion.version < int(last))
+
+    def read(session: Session) -> list[PipelineVersion]:
+        _get(session, pipeline_id)
+        return list(session.scalars(query))
+
+    rows = snapshot(read)
+    return Page(rows[:limit], encode_cursor(str(rows[limit - 1].version)) if len(rows) > limit else None)
+
+
+def version(pipeline_id: str, number: int) -> PipelineVersion:
+    """One version.
+
+    :raises NotFoundError: there is no such pipeline, or no such version of it.
+    """
+
+    def read(session: Session) -> PipelineVersion:
+        _get(session, pipeline_id)
+        found = session.get(PipelineVersion, (pipeline_id, number)) if 0 < number < 2**31 else None
+        if found is None:
+            raise NotFoundError(f"The pipeline has no version {number}.")
+        return found
+
+    return snapshot(read)
+
+
+def problems(config_yaml: str) -> list[Detail]:
+    """Why a deploy of *config_yaml* would be refused, with component and line; empty if it would not be."""
+    try:
+        deploys.check_deployable(config_yaml)
+    except InvalidInputError as error:
+        return error.details
+    return []
+
+
+def _checked(**wanted: Any) -> dict[str, Any]:
+    """The columns of a draft, refused where no draft can hold them."""
+    if "name" in wanted:
+        wanted["name"] = names.checked(wanted["name"])
+    if "node_selector" in wanted:
+        selectors.parse(wanted["node_selector"])
+    if wanted.get("log_level") is not None:
+        wanted["log_level"] = wanted["log_level"].lower()
+        if wanted["log_level"] not in LOG_LEVELS:
+            message = f"it is one of {', '.join(LOG_LEVELS)}"
+            raise InvalidInputError(
+                f"The log level cannot be used: {message}.", [{"field": "logLevel", "message": message}]
+            )
+    if len(wanted.get("config_yaml", "").encode("utf-8", "surrogatepass")) > pipeline_yaml.MAX_BYTES:
+        message = f"it is larger than {pipeline_yaml.MAX_BYTES // 1024} KiB"
+        raise InvalidInputError(
+            f"The configuration cannot be kept: {message}.", [{"field": "configYaml", "message": message}]
+        )
+    return wanted
+
+
+def _get(session: Session, pipeline_id: str, again: bool = False) -> Pipeline:
+    """The pipeline; *again*, after waiting for a lock, reads it once more and locks it."""
+    pipeline = None
+    if is_id(pipeline_id):
+        pipeline = session.get(Pipeline, pipeline_id, populate_existing=again, with_for_update=again or None)
+    if pipeline is None:
+        raise NotFoundError("There is no such pipeline.")
+    return pipeline
+
+
+def _with_unique_name(name: str, work: Any) -> Pipeline:
+    try:
+        pipeline: Pipeline = transaction(work)
+    except IntegrityError:
+        raise ConflictError(
+            f'The environment already has a pipeline called "{name}".',
+            [{"field": "name", "message": f'the name "{name}" is taken'}],
+        ) from None
+    return pipeline

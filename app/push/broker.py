@@ -1,0 +1,306 @@
+"""Messages between processes: a channel per node, and one subscriber connection per worker.
+
+The subscriber reads a raw socket through ``hiredis.Reader``: redis-py spends twenty times as long on a
+message. redis-py makes the connection (addresses, TLS, passwords), we read it.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import random
+import ssl
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import gevent
+import hiredis
+import redis
+from gevent import monkey
+from gevent import socket as gevent_socket
+from gevent.event import Event
+
+from app.push import meters
+from app.push.messages import Envelope, pack
+from app.push.redis_gate import RedisAwayError, RedisGate, connection_options
+
+READ_BYTES = 64 * 1024
+ROUNDS_A_TURN = 64
+CHANNELS_A_COMMAND = 1000
+PUBLISHES_A_PIPELINE = 500
+SILENCE_SECONDS = 5.0
+"""A subscriber that has read nothing for so long, its own echo included, is taken for dead."""
+
+log = logging.getLogger("signalbox.push")
+
+
+class Channels:
+    """The names of all channels, under one prefix. The hash tag leaves room for sharded pub/sub."""
+
+    def __init__(self, prefix: str) -> None:
+        self._node = f"{prefix}node:{{"
+        self._worker = f"{prefix}worker-echo:{{"
+        self.fleet = f"{prefix}fleet"
+
+    def node(self, node_id: str) -> str:
+        """The channel of one node."""
+        return f"{self._node}{node_id}}}"
+
+    def node_of(self, channel: str) -> str | None:
+        """The node whose channel this is."""
+        return channel[len(self._node) : -1] if channel.startswith(self._node) else None
+
+    def worker(self, worker_id: str) -> str:
+        """The channel on which a worker hears itself."""
+        return f"{self._worker}{worker_id}}}"
+
+
+class Publisher:
+    """Puts envelopes on nodes' channels; usable from any process."""
+
+    def __init__(self, gate: RedisGate, channels: Channels) -> None:
+        self._gate = gate
+        self._channels = channels
+
+    def publish(self, node_ids: Sequence[str], envelope: Envelope) -> int:
+        """Publish *envelope* to each node; how many of them a worker with their socket took.
+
+        :raises RedisAwayError: Redis is away; some of the first may have been told.
+        """
+        data = pack(envelope)
+        taken = 0
+        for start in range(0, len(node_ids), PUBLISHES_A_PIPELINE):
+            chunk = node_ids[start : start + PUBLISHES_A_PIPELINE]
+
+            def send(client: redis.Redis, chunk: Sequence[str] = chunk) -> list[int]:
+                pipeline = client.pipeline(transaction=False)
+                for node_id in chunk:
+                    pipeline.publish(self._channels.node(node_id), data)
+                answers: list[int] = pipeline.execute()
+                return answers
+
+            # While a socket moves between workers both may hear it: that is still one node.
+            taken += sum(1 for count in self._gate.run(send) if count)
+            meters.PUBLISHED.inc(len(chunk))
+        return taken
+
+    def tell_fleet(self, environment_id: str, node_ids: Sequence[str]) -> None:
+        """Tell open fleet pages that these nodes have changed. Never raises: pages also look by themselves."""
+        try:
+            self.publish_raw(self._channels.fleet, " ".join([environment_id, *node_ids]))
+        except RedisAwayError:
+            log.debug("fleet pages not told of %d nodes", len(node_ids))
+
+    def publish_raw(self, channel: str, data: str) -> None:
+        """Publish on any channel.
+
+        :raises RedisAwayError: Redis is away.
+        """
+        self._gate.run(lambda client: client.publish(channel, data))
+
+
+OnMessages = Callable[[list[tuple[str, bytes]]], None]
+
+
+class Subscriber:
+    """The one subscriber connection of this worker.
+
+    *is_wanted* answers whether a channel is to be listened to at this moment; ``changed`` says that its answer
+    may be another now. *on_messages* gets all messages of one turn (channel, data), *on_subscribed* the
+    channels whose subscription Redis has confirmed, *on_recovered* is called when all are back after a loss.
+    None of them may yield.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        is_wanted: Callable[[str], bool],
+        all_wanted: Callable[[], Iterable[str]],
+        on_messages: OnMessages,
+        on_subscribed: Callable[[list[str]], None],
+        on_recovered: Callable[[], None],
+    ) -> None:
+        self._url = url
+        self._is_wanted = is_wanted
+        self._all_wanted = all_wanted
+        self._on_messages = on_messages
+        self._on_subscribed = on_subscribed
+        self._on_recovered = on_recovered
+        self._changed: set[str] = set()
+        self._flush_wanted = Event()
+        self._sent: set[str] = set()
+        """Channels that this connection has asked for last, by SUBSCRIBE."""
+        self._unconfirmed: Counter[str] = Counter()
+        self._connection: Any = None
+        self._socket: Any = None
+        self._lost = False
+        self.last_read = time.monotonic()
+        """Monotonic time of the last bytes."""
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a connection; whether it is alive only its echo can tell."""
+        return self._socket is not None
+
+    def is_confirmed(self, channel: str) -> bool:
+        """Whether Redis has confirmed the latest subscription to *channel*."""
+        return channel in self._sent and channel not in self._unconfirmed
+
+    def changed(self, channels: Iterable[str]) -> None:
+        """The wish for *channels* may have changed; all changes of one turn go out together."""
+        self._changed.update(channels)
+        self._flush_wanted.set()
+
+    def renew(self, channel: str) -> None:
+        """Subscribe to *channel* again: its node seems deaf."""
+        self._sent.discard(channel)
+        self.changed([channel])
+
+    def reconnect(self) -> None:
+        """Drop the connection; ``run_reader`` makes a new one."""
+        connection, sock, self._connection, self._socket = self._connection, self._socket, None, None
+        if connection is not None:
+            sock.close()
+            connection.disconnect()
+
+    def run_flusher(self) -> None:
+        """Send what has changed, once per turn of the loop, for ever. One greenlet."""
+        while True:
+            self._flush_wanted.wait()
+            self._flush_wanted.clear()
+            gevent.sleep(0)  # let the others of this turn add theirs
+            self._flush()
+
+    def _flush(self) -> None:
+        """Compute both lists from what is wanted now: a replaced and a new socket of one node leave it heard."""
+        if self._socket is None:
+            return  # all that is wanted is subscribed to when the connection is back
+        changed, self._changed = self._changed, set()
+        joining = [c for c in changed if c not in self._sent and self._is_wanted(c)]
+        leaving = [c for c in changed if c in self._sent and not self._is_wanted(c)]
+        already = [c for c in changed if c in self._sent and self.is_confirmed(c) and self._is_wanted(c)]
+        self._sent.update(joining)
+        self._sent.difference_update(leaving)
+        self._unconfirmed.update(joining)
+        try:
+            self._send(b"SUBSCRIBE", joining)
+            self._send(b"UNSUBSCRIBE", leaving)
+        except OSError as error:
+            log.warning("subscriber lost: %s", error)
+            self.reconnect()
+            return
+        if already:
+            self._on_subscribed(already)
+
+    def _send(self, command: bytes, channels: list[str]) -> None:
+        for start in range(0, len(channels), CHANNELS_A_COMMAND):
+            names = [name.encode() for name in channels[start : start + CHANNELS_A_COMMAND]]
+            parts = [b"*%d\r\n$%d\r\n%s\r\n" % (len(names) + 1, len(command), command)]
+            parts += [b"$%d\r\n%s\r\n" % (len(name), name) for name in names]
+            sock = self._socket
+            if sock is None:
+                raise OSError(errno.ENOTCONN, "the subscriber is not connected")
+            sock.sendall(b"".join(parts))
+
+    def run_reader(self) -> None:
+        """Connect, subscribe to all that is wanted, read; again after every loss, for ever. One greenlet."""
+        pause, is_new = 0.05, True
+        while True:
+            try:
+                self._connect()
+                if self._lost:
+                    log.info("subscriber back")
+                    meters.SUBSCRIBER_RECONNECTS.inc()
+                is_new, pause = True, 0.05
+                self._read()
+            except (OSError, redis.exceptions.RedisError, hiredis.HiredisError) as error:
+                if is_new:  # one line for each loss, however long Redis stays away
+                    log.warning("subscriber lost: %s", error or type(error).__name__)
+                    is_new = False
+            self.reconnect()
+            self._lost = True
+            gevent.sleep(random.uniform(0, pause))
+            pause = min(pause * 2, 1.0)
+
+    def _connect(self) -> None:
+        options = connection_options(self._url)
+        pool = redis.ConnectionPool.from_url(options.pop("url"), **options)
+        connection: Any = pool.make_connection()
+        connection.connect()
+        # redis-py has no public way to the socket that it has set up.
+        self._connection, self._socket = connection, _cooperative(connection._sock)
+        self._socket.settimeout(SILENCE_SECONDS)
+        self.last_read = time.monotonic()
+        self._sent.clear()
+        self._unconfirmed.clear()
+        self._changed.update(self._all_wanted())
+        self._flush_wanted.set()
+
+    def _read(self) -> None:
+        reader = hiredis.Reader()
+        while True:
+            sock = self._socket
+            if sock is None:
+                raise OSError(errno.ENOTCONN, "dropped")
+            data = sock.recv(READ_BYTES)  # waits, but not longer than silence may last
+            received: list[tuple[str, bytes]] = []
+            confirmed: list[str] = []
+            for _ in range(ROUNDS_A_TURN):
+                if not data:
+                    raise OSError(errno.ECONNRESET, "closed by Redis")
+                self.last_read = time.monotonic()
+                # Small portions: the reader's cost grows with the square of what lies in it (hazard 10).
+                reader.feed(data)
+                self._take(reader, received, confirmed)
+                more = _read_at_once(sock)
+                if more is None:
+                    break
+                data = more
+            else:
+                reader.feed(data)
+                self._take(reader, received, confirmed)
+            if received:
+                self._on_messages(received)
+            if confirmed:
+                self._on_subscribed(confirmed)
+            if self._lost and not self._unconfirmed and not self._changed:
+                self._lost = False
+                self._on_recovered()
+
+    def _take(self, reader: Any, received: list[tuple[str, bytes]], confirmed: list[str]) -> None:
+        while True:
+            reply = reader.gets()
+            if reply is False:
+                return
+            if isinstance(reply, hiredis.ReplyError):
+                raise OSError(errno.EPROTO, f"Redis refused: {reply}")
+            kind = reply[0]
+            channel = reply[1].decode() if reply[1] is not None else ""
+            if kind == b"message":
+                received.append((channel, reply[2]))
+            elif kind == b"subscribe":
+                self._unconfirmed[channel] -= 1
+                if self._unconfirmed[channel] <= 0:
+                    del self._unconfirmed[channel]
+                    if channel in self._sent:
+                        confirmed.append(channel)
+
+
+def _cooperative(sock: Any) -> Any:
+    """*sock* as gevent's: it is already in a patched process, and is not under the development server."""
+    if monkey.is_module_patched("socket"):
+        return sock
+    return gevent_socket.socket(sock.family, sock.type, sock.proto, fileno=sock.detach())
+
+
+def _read_at_once(sock: Any) -> bytes | None:
+    """What the socket holds already; ``None`` where reading would mean waiting."""
+    if isinstance(sock, ssl.SSLSocket):
+        return sock.recv(READ_BYTES) if sock.pending() else None
+    try:
+        return os.read(sock.fileno(), READ_BYTES)
+    except BlockingIOError:
+        return None

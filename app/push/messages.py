@@ -1,0 +1,138 @@
+"""What the server pushes to agents, and how it travels between the server's processes.
+
+A message is encoded once, however many sockets it is written to.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from agent.protocol import MessageType, Reason, encode
+from app.push import frames
+
+
+@dataclass(frozen=True)
+class Message:
+    """One JSON object for agents; ``text`` is its encoding."""
+
+    text: str
+    type: str
+
+    @cached_property
+    def frame(self) -> bytes:
+        """As a WebSocket text frame."""
+        return frames.text(self.text.encode())
+
+    @cached_property
+    def event(self) -> bytes:
+        """As a server-sent event."""
+        return f"event: {self.type}\ndata: {self.text}\n\n".encode()
+
+    @cached_property
+    def fields(self) -> dict[str, Any]:
+        """The object."""
+        value: dict[str, Any] = json.loads(self.text)
+        return value
+
+
+def make(fields: dict[str, Any]) -> Message:
+    """The message with these *fields*; ``type`` is one of them."""
+    return Message(encode(fields), str(fields["type"]))
+
+
+def config_changed(reason: str, pipeline_id: str | None = None, spread_ms: int | None = None) -> Message:
+    """Tell an agent to fetch its configuration, after a random share of *spread_ms* where given."""
+    fields: dict[str, Any] = {"type": MessageType.CONFIG_CHANGED.value}
+    if pipeline_id is not None:
+        fields["pipelineId"] = pipeline_id
+    fields["reason"] = str(reason)
+    if spread_ms:
+        fields["spreadMs"] = spread_ms
+    return make(fields)
+
+
+def poll_interval(interval_ms: int) -> Message:
+    """Tell an agent its new poll interval in milliseconds."""
+    return make({"type": MessageType.POLL_INTERVAL.value, "intervalMs": interval_ms})
+
+
+CONNECTED = config_changed(Reason.CONNECTED)
+RESYNC = config_changed(Reason.RESYNC)
+
+
+def merge(older: Message, newer: Message) -> Message | None:
+    """The one message that says what both say; ``None`` if the newer cannot replace the older.
+
+    Only ``config_changed`` replaces its like. Two of different pipelines become one without ``pipelineId``.
+    """
+    if older.type != MessageType.CONFIG_CHANGED or newer.type != MessageType.CONFIG_CHANGED:
+        return None
+    if older.fields.get("pipelineId") == newer.fields.get("pipelineId"):
+        return newer
+    spread = max(older.fields.get("spreadMs", 0), newer.fields.get("spreadMs", 0))
+    return config_changed(Reason.RESYNC, spread_ms=spread) if spread else RESYNC
+
+
+# Between processes: one line on a node's channel, a kind and its fields.
+
+
+@dataclass(frozen=True)
+class Nudge:
+    """Write ``message`` to the node's socket; ``deployment_id`` wants to know when that was done."""
+
+    message: Message
+    deployment_id: str | None
+
+
+@dataclass(frozen=True)
+class Close:
+    """Close the node's socket with a code and a reason."""
+
+    code: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """A newer connection of the node took over with ``fence``: an older one closes itself."""
+
+    fence: int
+    address: str = field(default="")
+
+
+Envelope = Nudge | Close | Claimed
+
+
+def pack(envelope: Envelope) -> bytes:
+    """*envelope* as it travels on a node's channel."""
+    if isinstance(envelope, Nudge):
+        return (
+            f"nudge {envelope.deployment_id or '-'} {envelope.message.type} {envelope.message.text}".encode()
+        )
+    if isinstance(envelope, Close):
+        return f"close {envelope.code} {envelope.reason}".encode()
+    return f"claimed {envelope.fence} {envelope.address}".encode()
+
+
+def unpack(data: bytes) -> Envelope:
+    """The envelope in *data*.
+
+    :raises ValueError: not one of ours.
+    """
+    kind, _, rest = data.decode().partition(" ")
+    if kind == "nudge":
+        deployment_id, type_, text = rest.split(" ", 2)
+        message = Message(text, type_)
+        if not isinstance(message.fields, dict):
+            raise ValueError("cannot read a message that is not an object")
+        return Nudge(message, None if deployment_id == "-" else deployment_id)
+    if kind == "close":
+        code, _, reason = rest.partition(" ")
+        return Close(int(code), reason)
+    if kind == "claimed":
+        fence, _, address = rest.partition(" ")
+        return Claimed(int(fence), address)
+    raise ValueError(f"cannot read an envelope of kind {kind[:20]!r}")

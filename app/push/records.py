@@ -1,0 +1,71 @@
+"""What a worker writes down a moment later, in batches: channels that ended, nudges that were written."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+
+import gevent
+
+from app.push.broker import Publisher
+from app.push.connection import Connection
+from app.push.presence import Registry
+from app.push.redis_gate import RedisAwayError
+from app.push.standing import Questions
+
+EVERY_SECONDS = 0.05
+AGAIN_AFTER_SECONDS = 1.0
+MAX_WAITING = 50_000
+NODES_A_NOTICE = 1000
+
+log = logging.getLogger("signalbox.push")
+
+
+class Records:
+    """Two lists that the hub's callbacks append to without waiting, and the greenlet that empties them."""
+
+    def __init__(self, registry: Registry, publisher: Publisher, questions: Questions) -> None:
+        self._registry = registry
+        self._publisher = publisher
+        self._questions = questions
+        self._ended: list[tuple[str, str]] = []
+        self._written: list[tuple[str, str, datetime]] = []
+
+    def ended(self, connection: Connection) -> None:
+        """The channel has ended: its presence is to be taken back, if it is still its own."""
+        self._ended.append((connection.node_id, connection.connection_id))
+
+    def written(self, connection: Connection, deployment_ids: tuple[str, ...]) -> None:
+        """The kernel has taken a nudge that these deployments want to know of."""
+        if deployment_ids and len(self._written) < MAX_WAITING:
+            now = datetime.now(UTC)
+            self._written += [(deployment_id, connection.node_id, now) for deployment_id in deployment_ids]
+
+    def run(self) -> None:
+        """Write down, for ever. One greenlet."""
+        while True:
+            gevent.sleep(EVERY_SECONDS)
+            try:
+                self.flush()
+            except RedisAwayError:
+                gevent.sleep(AGAIN_AFTER_SECONDS)
+
+    def flush(self) -> None:
+        """Write down what there is.
+
+        :raises RedisAwayError: channels that ended are kept for the next time.
+        """
+        if self._written:
+            written, self._written = self._written, []
+            try:
+                self._questions.record_nudged(written)
+            except Exception:
+                log.exception("cannot write down %d nudges", len(written))
+        if self._ended:
+            ended, self._ended = self._ended, []
+            try:
+                self._registry.release(ended)
+            except RedisAwayError:
+                self._ended = ended[-MAX_WAITING:] + self._ended
+                raise
+            self._publisher.tell_fleet("-", [node_id for node_id, _ in ended][:NODES_A_NOTICE])

@@ -1,0 +1,32 @@
+"""What the push channel asks the rest of the server about nodes that are connected."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the database says of a node that is connected."""
+
+    environment_id: str
+    is_welcome: bool
+    """False for a revoked node."""
+    wanted_revision: str
+    is_behind: bool
+
+
+class Questions(Protocol):
+    """The database, as the push channel sees it. Each call may take a while; none is made while writing."""
+
+    def standings(self, node_ids: Sequence[str]) -> dict[str, Standing]:
+        """How each node stands; one that does not exist is left out."""
+
+    def record_nudged(self, written: Sequence[tuple[str, str, datetime]]) -> None:
+        """Nudges were written: (deployment id, node id, when)."""
+
+    def record_seen(self, node_ids: Sequence[str]) -> None:
+        """Something was heard from these nodes since the last call."""

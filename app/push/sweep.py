@@ -1,0 +1,142 @@
+"""Lost nudges are found, not hoped against: the look at a new connection, and the sweep over all of them."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+import gevent
+
+from agent.protocol import REVOKED, CloseCode
+from app.push import messages, meters
+from app.push.connection import Connection
+from app.push.hub import Hub
+from app.push.standing import Questions, Standing
+
+AGAIN_AFTER_SECONDS = (30.0, 60.0, 120.0, 300.0)
+"""A node that stays behind is nudged again after these; the last one repeats (hazard 8)."""
+RECENTLY_NUDGED_SECONDS = 20.0
+NODES_A_QUERY = 500
+NUDGES_A_STEP = 200
+STEP_SECONDS = 0.1
+"""Pacing: at most so many nudges in each step, so that a resync is no herd (hazard 9)."""
+
+log = logging.getLogger("signalbox.push")
+
+
+class Patience:
+    """Remembers how often each node that stays behind was nudged again. Pure."""
+
+    def __init__(self) -> None:
+        self._times: dict[str, int] = {}
+        self._not_before: dict[str, float] = {}
+
+    def due(self, behind: Iterable[str], now: float) -> list[str]:
+        """Those of *behind* whose turn it is at *now*; forgets all others."""
+        still_behind = set(behind)
+        for node_id in [node_id for node_id in self._times if node_id not in still_behind]:
+            del self._times[node_id], self._not_before[node_id]
+        due = [node for node in sorted(still_behind) if now >= self._not_before.get(node, 0.0)]
+        for node_id in due:
+            times = self._times.get(node_id, 0)
+            # One second early, so that a sweep that comes every 30 s is never just too early for the next.
+            self._not_before[node_id] = (
+                now + AGAIN_AFTER_SECONDS[min(times, len(AGAIN_AFTER_SECONDS) - 1)] - 1
+            )
+            self._times[node_id] = times + 1
+        return due
+
+
+class Sweep:
+    """Looks at the connections of one hub. *renew* subscribes to a node's channel again."""
+
+    def __init__(self, hub: Hub, questions: Questions, renew: Callable[[str], None], label: str) -> None:
+        self._hub = hub
+        self._questions = questions
+        self._renew = renew
+        self._label = label
+        self._patience = Patience()
+        self._heard_since = time.monotonic()
+
+    def look(self, fresh: Sequence[Connection]) -> None:
+        """Nudge those new connections, heard by now, whose agents do not run what they should."""
+        for start in range(0, len(fresh), NODES_A_QUERY):
+            chunk = fresh[start : start + NODES_A_QUERY]
+            standings = self._ask([connection.node_id for connection in chunk])
+            for connection in chunk:
+                standing = None if standings is None else standings.get(connection.node_id)
+                if standings is not None and self._send_away(connection, standing):
+                    continue
+                if standing is None or connection.revision != standing.wanted_revision:
+                    self._hub.deliver(connection, messages.CONNECTED)
+
+    def run_once(self, *, at_once: bool) -> None:
+        """Nudge all connections that are behind, paced; *at_once* also those whose next turn has not come."""
+        now = time.monotonic()
+        heard, self._heard_since = self._hub.heard_since(self._heard_since), now
+        behind: list[str] = []
+        held = self._hub.connections()
+        for start in range(0, len(held), NODES_A_QUERY):
+            chunk = held[start : start + NODES_A_QUERY]
+            standings = self._ask([connection.node_id for connection in chunk])
+            if standings is None:
+                continue
+            for connection in chunk:
+                standing = standings.get(connection.node_id)
+                if not connection.is_closed and not self._send_away(connection, standing):
+                    assert standing is not None
+                    if standing.is_behind:
+                        behind.append(connection.node_id)
+        due = self._patience.due(behind, now)
+        if at_once:
+            # What was lost with the subscriber may have been lost right after a nudge that was not.
+            self._nudge(behind, although_recent=True)
+        else:
+            self._nudge(due)
+            meters.DEAF.inc(len(due))
+        self._record_seen(heard)
+
+    def _send_away(self, connection: Connection, standing: Standing | None) -> bool:
+        """Close a connection whose node was revoked, deleted or moved; True if so."""
+        if standing is None or not standing.is_welcome:
+            self._hub.close(connection, CloseCode.POLICY, REVOKED)
+            return True
+        if standing.environment_id != connection.environment_id:
+            self._hub.close(connection, CloseCode.POLICY, "moved")
+            return True
+        return False
+
+    def _ask(self, node_ids: Sequence[str]) -> dict[str, Standing] | None:
+        """How the nodes stand; ``None`` if the database does not say: then a look nudges, a sweep waits."""
+        try:
+            return self._questions.standings(node_ids)
+        except Exception:
+            log.exception("cannot ask the database about %d nodes", len(node_ids))
+            return None
+
+    def _nudge(self, node_ids: Sequence[str], *, although_recent: bool = False) -> None:
+        """Nudge, paced. A node that is behind although it was told may be deaf: subscribe to it again."""
+        count = 0
+        for node_id in node_ids:
+            connection = self._hub.get(node_id)
+            if connection is None:
+                continue
+            is_recent = time.monotonic() - connection.last_nudged < RECENTLY_NUDGED_SECONDS
+            if is_recent and not although_recent:
+                continue
+            self._renew(node_id)
+            self._hub.deliver(connection, messages.RESYNC)
+            meters.RESENT.inc()
+            count += 1
+            if count % NUDGES_A_STEP == 0:
+                gevent.sleep(STEP_SECONDS)
+        if count:
+            log.info("sweep nudged worker=%s nodes=%d", self._label, count)
+
+    def _record_seen(self, node_ids: Sequence[str]) -> None:
+        for start in range(0, len(node_ids), NODES_A_QUERY):
+            try:
+                self._questions.record_seen(node_ids[start : start + NODES_A_QUERY])
+            except Exception:
+                log.exception("cannot write when %d nodes were last seen", len(node_ids))

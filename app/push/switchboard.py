@@ -1,0 +1,158 @@
+"""The one thing that the rest of the server knows of the push channel.
+
+In every process it publishes and answers who is connected; in a worker that holds sockets it also knows that
+``worker``.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import gevent
+
+from agent.protocol import CloseCode
+from app.push.broker import Channels, Publisher
+from app.push.connection import Connection, Transport
+from app.push.fleet_watch import FleetWatch
+from app.push.hub import Hub
+from app.push.messages import Close, Message, Nudge
+from app.push.presence import Presence, Registry
+from app.push.redis_gate import RedisAwayError, RedisGate
+from app.push.standing import Questions
+from app.push.worker import Worker
+
+log = logging.getLogger("signalbox.push")
+
+
+@dataclass(frozen=True, slots=True)
+class NudgeOutcome:
+    """``pushed``: for how many nodes a worker with their socket took the nudge; ``error``: why for none."""
+
+    pushed: int
+    error: str | None
+
+
+class Switchboard:
+    """See the module. Connects to Redis when it is first asked something."""
+
+    def __init__(self, redis_url: str, prefix: str, questions: Questions, sweep_seconds: float) -> None:
+        self._redis_url = redis_url
+        self._questions = questions
+        self._sweep_seconds = sweep_seconds
+        self.gate = RedisGate(redis_url)
+        self._channels = Channels(prefix)
+        self._registry = Registry(self.gate, prefix)
+        self._publisher = Publisher(self.gate, self._channels)
+        self.worker: Worker | None = None
+
+    # in every process
+
+    def nudge(
+        self, node_ids: Sequence[str], message: Message, deployment_id: str | None = None
+    ) -> NudgeOutcome:
+        """Publish *message* to the nodes. Never raises: what is not pushed is polled."""
+        try:
+            return NudgeOutcome(self._publisher.publish(node_ids, Nudge(message, deployment_id)), None)
+        except RedisAwayError as error:
+            return NudgeOutcome(0, f"{error} Nodes learn of it by polling, or once Redis is back.")
+
+    def close(self, node_ids: Sequence[str], code: int, reason: str) -> None:
+        """Close the nodes' sockets, whichever workers hold them; without Redis the sweep does it later."""
+        try:
+            if code == CloseCode.POLICY:
+                self._registry.forget(node_ids)  # gone from the page before the goodbye is said
+            self._publisher.publish(node_ids, Close(code, reason))
+        except RedisAwayError as error:
+            log.warning("sockets not closed now nodes=%d reason=%s: %s", len(node_ids), reason, error)
+
+    def presence(self, node_ids: Sequence[str]) -> dict[str, Presence]:
+        """The presence of each node; all unknown while Redis is away."""
+        try:
+            return self._registry.of(node_ids)
+        except RedisAwayError as error:
+            return dict.fromkeys(node_ids, Presence(connected=None, unknown_since=error.since))
+
+    def connected_ids(self) -> set[str] | None:
+        """Every connected node; ``None`` while Redis is away."""
+        try:
+            return self._registry.connected_ids()
+        except RedisAwayError:
+            return None
+
+    def publish_fleet_changed(self, environment_id: str, node_ids: Iterable[str]) -> None:
+        """Tell open fleet pages, in every worker, that something about these nodes has changed."""
+        self._publisher.tell_fleet(environment_id, list(node_ids))
+
+    # in a worker
+
+    @property
+    def hub(self) -> Hub | None:
+        """This worker's sockets; ``None`` in a process that holds none."""
+        return self.worker.hub if self.worker is not None else None
+
+    @property
+    def draining(self) -> bool:
+        """Whether this worker has been told to go."""
+        return self.worker is not None and self.worker.draining
+
+    def start(self, worker_id: str, label: str) -> None:
+        """Make this process a worker that holds sockets, served by the calling thread's gevent loop."""
+        self.worker = Worker(
+            worker_id,
+            label,
+            self._redis_url,
+            self._channels,
+            self._publisher,
+            self._registry,
+            self._questions,
+            self._sweep_seconds,
+        )
+        self.worker.start()
+
+    def start_in_thread(self, worker_id: str, label: str) -> None:
+        """As ``start``, in a native thread of its own: for servers whose threads are not greenlets."""
+        ready = threading.Event()
+
+        def run() -> None:
+            self.start(worker_id, label)
+            ready.set()
+            while True:
+                gevent.sleep(3600)
+
+        threading.Thread(target=run, name="switchboard", daemon=True).start()
+        if not ready.wait(10.0):
+            raise RuntimeError("cannot start the push channel: its thread does not come up")
+
+    def claim(
+        self, node_id: str, environment_id: str, transport: Transport, address: str, revision: str | None
+    ) -> Connection:
+        """Claim the node for a new connection, before its handshake is answered."""
+        assert self.worker is not None
+        connection = Connection(
+            node_id=node_id,
+            # Equal in thousands of connections: one string for all of them.
+            environment_id=sys.intern(environment_id),
+            connection_id=uuid.uuid4().hex,
+            fence=0,
+            transport=transport,
+            since_ms=int(time.time() * 1000),
+            address=sys.intern(address.replace(" ", "") or "-"),
+            revision=sys.intern(revision) if revision is not None else None,
+        )
+        self.worker.claim(connection)
+        return connection
+
+    def watch_fleet(self) -> FleetWatch:
+        """A context manager that hears which nodes have changed anywhere."""
+        if self.worker is None:
+            return FleetWatch(lambda watch: None, lambda watch: None)
+        return FleetWatch(self.worker.watch, self.worker.unwatch)
+
+
+__all__ = ["NudgeOutcome", "Presence", "Switchboard"]

@@ -1,0 +1,402 @@
+"""What a worker that holds sockets does: it hears, writes, renews its lease, audits and sweeps.
+
+Each loop is a greenlet; if one ends, the worker says so and exits, and gunicorn starts a clean one.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gevent
+from gevent.event import Event
+
+from agent.protocol import REPLACED, CloseCode
+from app.push import meters
+from app.push.broker import Channels, Publisher, Subscriber
+from app.push.connection import Connection
+from app.push.fleet_watch import FleetWatch
+from app.push.hub import Hub
+from app.push.inbox import gather
+from app.push.messages import Claimed, Close
+from app.push.presence import Entry, Registry
+from app.push.records import Records
+from app.push.redis_gate import RedisAwayError
+from app.push.standing import Questions
+from app.push.sweep import Sweep
+
+LEASE_SECONDS = 3.0
+AUDIT_SECONDS = 10.0
+GAP_SECONDS = 6.0
+ECHO_SECONDS = 2.0
+LOOK_SECONDS = 0.05
+REAP_SECONDS = 60.0
+DRAIN_SECONDS = 2.0
+EXIT_CODE = 70
+"""Not 3 or 4: those make gunicorn's master give up."""
+
+log = logging.getLogger("signalbox.push")
+
+
+class Worker:
+    """This worker's part of the push channel; *worker_id* is new for each process start, *label* ``host:pid``."""
+
+    def __init__(
+        self,
+        worker_id: str,
+        label: str,
+        redis_url: str,
+        channels: Channels,
+        publisher: Publisher,
+        registry: Registry,
+        questions: Questions,
+        sweep_seconds: float,
+    ) -> None:
+        self.worker_id = worker_id
+        self.label = label
+        self._channels = channels
+        self._publisher = publisher
+        self._registry = registry
+        self._questions = questions
+        self._sweep_seconds = sweep_seconds
+        self._owner_thread = threading.get_ident()
+        self._loop = gevent.get_hub().loop
+        self.hub = Hub(self._on_closed, self._on_written)
+        self._subscriber = Subscriber(
+            redis_url,
+            self._is_wanted,
+            self._all_wanted,
+            self._on_messages,
+            self._on_subscribed,
+            self._on_recovered,
+        )
+        self._sweep = Sweep(self.hub, questions, self._renew, label)
+        self.draining = False
+        self._watches: set[FleetWatch] = set()
+        self._to_look: set[str] = set()
+        self._look_wanted = Event()
+        self._sweep_wanted = Event()
+        self._has_recovered = False
+        self._records = Records(registry, publisher, questions)
+
+    def start(self) -> None:
+        """Set the greenlets to work."""
+        self._renew_lease()
+        for name, run in {
+            "hub": self.hub.run,
+            "ticks": self._run_ticks,
+            "reader": self._subscriber.run_reader,
+            "flusher": self._subscriber.run_flusher,
+            "leases": self._run_leases,
+            "audit": self._run_audit,
+            "echo": self._run_echo,
+            "look": self._run_look,
+            "sweep": self._run_sweep,
+            "records": self._records.run,
+            "reaper": self._run_reaper,
+        }.items():
+            gevent.spawn(run).link(lambda greenlet, name=name: self._ended(name, greenlet))
+
+    def _ended(self, name: str, greenlet: Any) -> None:
+        log.critical(
+            "worker %s cannot go on: its %s greenlet ended: %r", self.label, name, greenlet.exception
+        )
+        logging.shutdown()
+        os._exit(EXIT_CODE)
+
+    def entry(self, connection: Connection) -> Entry:
+        """The connection as the registry knows it."""
+        return Entry(
+            fence=connection.fence,
+            connection_id=connection.connection_id,
+            worker_id=self.worker_id,
+            transport=connection.transport,
+            since_ms=connection.since_ms,
+            label=self.label,
+            address=connection.address,
+            subscribed=connection.subscribed,
+        )
+
+    # connections come and go
+
+    def claim(self, connection: Connection) -> None:
+        """Take the node over for *connection*; without Redis the audit does it later."""
+        try:
+            connection.fence, before = self._registry.claim(connection.node_id, self.entry(connection))
+            if before is not None:
+                self._publisher.publish([connection.node_id], Claimed(connection.fence, connection.address))
+        except RedisAwayError as error:
+            log.warning("presence not claimed node=%s: %s", connection.node_id, error)
+
+    def give_up(self, connection: Connection) -> None:
+        """The handshake of a claimed connection failed."""
+        self._records.ended(connection)
+
+    def adopt(self, connection: Connection) -> None:
+        """Hold *connection* from here on: subscribe first, look second."""
+        self._call(lambda: self._adopt(connection))
+
+    def _adopt(self, connection: Connection) -> None:
+        self.hub.add(connection)
+        log.info(
+            "channel opened node=%s connection=%s transport=%s worker=%s address=%s revision=%s",
+            connection.node_id,
+            connection.connection_id,
+            connection.transport,
+            self.label,
+            connection.address,
+            connection.revision or "-",
+        )
+        self._subscriber.changed([self._channels.node(connection.node_id)])
+        if self.draining:
+            self.hub.close(connection, CloseCode.GOING_AWAY, "going away")
+
+    def lose(self, connection: Connection, reason: str) -> None:
+        """The loop that served *connection* has ended."""
+        self._call(lambda: self.hub.drop(connection, reason))
+
+    def _call(self, function: Callable[[], None]) -> None:
+        """Run *function* in the hub's thread and wait for it; servers with real threads call from others."""
+        if threading.get_ident() == self._owner_thread:
+            function()
+            return
+        done = threading.Event()
+
+        def run() -> None:
+            function()
+            done.set()
+
+        self._loop.run_callback_threadsafe(run)
+        if not done.wait(5.0):
+            raise RuntimeError("cannot hand a connection to the hub: its thread does not answer")
+
+    def watch(self, watch: FleetWatch) -> None:
+        """Tell *watch* which nodes change, from now on."""
+        self._watches.add(watch)
+        self._subscriber.changed([self._channels.fleet])
+
+    def unwatch(self, watch: FleetWatch) -> None:
+        """No longer."""
+        self._watches.discard(watch)
+        self._subscriber.changed([self._channels.fleet])
+
+    # the end
+
+    def begin_drain(self) -> None:
+        """Refuse new sockets from now on and close the others with ``1001``, spread over two seconds."""
+        if self.draining:
+            return
+        self.draining = True
+        for watch in list(self._watches):
+            watch.notify(())
+        gevent.spawn(self._drain)
+
+    def _drain(self) -> None:
+        connections = self.hub.connections()
+        log.info("draining worker=%s sockets=%d", self.label, len(connections))
+        deadline = time.monotonic() + DRAIN_SECONDS
+        for number, connection in enumerate(connections):
+            self.hub.close(connection, CloseCode.GOING_AWAY, "going away")
+            share = max(0.0, deadline - time.monotonic()) / (len(connections) - number)
+            gevent.sleep(min(share, 0.05))
+
+    def finish_drain(self) -> None:
+        """The worker's last act: close what came in meanwhile, take the lease and the entries back."""
+        self.begin_drain()
+        deadline = time.monotonic() + DRAIN_SECONDS + 1.0
+        while time.monotonic() < deadline and (len(self.hub) or self.hub.is_lingering):
+            gevent.sleep(0.05)
+            if time.monotonic() > deadline - 1.0:
+                for connection in self.hub.connections():
+                    self.hub.close(connection, CloseCode.GOING_AWAY, "going away")
+        try:
+            self._records.flush()
+            self._registry.end_lease(self.worker_id)
+        except RedisAwayError as error:
+            log.warning("lease not ended worker=%s: %s", self.label, error)
+
+    # what hub and subscriber call; none of these yields
+
+    def _renew(self, node_id: str) -> None:
+        self._subscriber.renew(self._channels.node(node_id))
+
+    def _is_wanted(self, channel: str) -> bool:
+        node_id = self._channels.node_of(channel)
+        if node_id is not None:
+            return self.hub.get(node_id) is not None
+        return channel == self._channels.worker(self.worker_id) or (
+            channel == self._channels.fleet and bool(self._watches)
+        )
+
+    def _all_wanted(self) -> list[str]:
+        wanted = [self._channels.node(node_id) for node_id in self.hub.node_ids()]
+        wanted.append(self._channels.worker(self.worker_id))
+        if self._watches:
+            wanted.append(self._channels.fleet)
+        return wanted
+
+    def _on_messages(self, received: list[tuple[str, bytes]]) -> None:
+        """All messages of one turn: merged per node first, then one write per node (hazard 10)."""
+        for_nodes: list[tuple[str, bytes]] = []
+        for channel, data in received:
+            node_id = self._channels.node_of(channel)
+            if node_id is not None:
+                for_nodes.append((node_id, data))
+            elif channel == self._channels.fleet:
+                self._on_fleet_changed(data)
+        inbox = gather(for_nodes)
+        for node_id, order in inbox.orders:
+            connection = self.hub.get(node_id)
+            if connection is None:
+                continue
+            if isinstance(order, Close):
+                self.hub.close(connection, order.code, order.reason)
+            elif connection.fence < order.fence:
+                self.hub.close(connection, CloseCode.NORMAL, REPLACED)
+        for node_id, waiting in inbox.nudges.items():
+            connection = self.hub.get(node_id)
+            if connection is not None:
+                for message, ids in waiting:
+                    self.hub.deliver(connection, message, ids)
+        if inbox.nudges:
+            # One line a turn, not one a node: a deploy may concern ten thousand.
+            deployments = {i for waiting in inbox.nudges.values() for _, ids in waiting for i in ids}
+            log.info(
+                "nudges written worker=%s nodes=%d deployments=%s",
+                self.label,
+                len(inbox.nudges),
+                ",".join(sorted(deployments)) or "-",
+            )
+
+    def _on_fleet_changed(self, data: bytes) -> None:
+        node_ids = data.decode(errors="replace").split(" ")[1:]
+        for watch in self._watches:
+            watch.notify(node_ids)
+
+    def _on_subscribed(self, channels: list[str]) -> None:
+        for channel in channels:
+            node_id = self._channels.node_of(channel)
+            if node_id is not None:
+                self._to_look.add(node_id)
+        if self._to_look:
+            self._look_wanted.set()
+
+    def _on_recovered(self) -> None:
+        self._has_recovered = True
+        self._sweep_wanted.set()
+
+    def _on_closed(self, connection: Connection, reason: str) -> None:
+        self._records.ended(connection)
+        self._subscriber.changed([self._channels.node(connection.node_id)])
+        log.info(
+            "channel closed node=%s connection=%s transport=%s worker=%s seconds=%.1f reason=%s",
+            connection.node_id,
+            connection.connection_id,
+            connection.transport,
+            self.label,
+            time.time() - connection.since_ms / 1000,
+            reason,
+        )
+
+    def _on_written(self, connection: Connection, deployment_ids: tuple[str, ...]) -> None:
+        meters.WRITTEN.inc()
+        self._records.written(connection, deployment_ids)
+
+    # the greenlets
+
+    def _run_ticks(self) -> None:
+        while True:
+            gevent.sleep(1.0)
+            self.hub.tick()
+
+    def _run_leases(self) -> None:
+        last = time.monotonic()
+        while True:
+            gevent.sleep(LEASE_SECONDS)
+            if time.monotonic() - last > GAP_SECONDS:
+                self._audit()  # others may have taken over meanwhile: look before saying "I live"
+            last = time.monotonic()
+            self._renew_lease()
+
+    def _renew_lease(self) -> None:
+        try:
+            self._registry.renew_lease(self.worker_id, self.label)
+        except RedisAwayError as error:
+            log.warning("lease not renewed worker=%s: %s", self.label, error)
+
+    def _run_audit(self) -> None:
+        while True:
+            gevent.sleep(AUDIT_SECONDS)
+            self._audit()
+
+    def _audit(self) -> None:
+        """Write this worker's entries again where they are missing, close sockets that were taken over."""
+        for connection in self.hub.connections():
+            if connection.fence == 0 and not connection.is_closed:
+                self.claim(connection)
+        self._write_entries(self.hub.connections())
+
+    def _write_entries(self, connections: Sequence[Connection]) -> None:
+        live = {c.node_id: c for c in connections if c.fence and not c.is_closed}
+        try:
+            replaced = self._registry.restore({node_id: self.entry(c) for node_id, c in live.items()})
+        except RedisAwayError as error:
+            log.warning("presence not written worker=%s nodes=%d: %s", self.label, len(live), error)
+            return
+        for node_id in replaced:
+            self.hub.close(live[node_id], CloseCode.NORMAL, REPLACED)
+        # What ended while its entry was being written is taken back by its owner.
+        for connection in live.values():
+            if connection.is_closed:
+                self._records.ended(connection)
+
+    def _run_echo(self) -> None:
+        """Speak to ourselves: a subscriber that does not hear it is dead, whatever its socket says."""
+        while True:
+            try:
+                self._publisher.publish_raw(self._channels.worker(self.worker_id), "echo")
+            except RedisAwayError:
+                pass  # the reader notices the silence
+            gevent.sleep(ECHO_SECONDS)
+
+    def _run_look(self) -> None:
+        """New connections whose subscription is confirmed: show them, and nudge who is not up to date."""
+        while True:
+            self._look_wanted.wait()
+            self._look_wanted.clear()
+            gevent.sleep(LOOK_SECONDS)
+            node_ids, self._to_look = self._to_look, set()
+            fresh = [c for n in node_ids if (c := self.hub.get(n)) is not None and not c.subscribed]
+            if not fresh:
+                continue
+            for connection in fresh:
+                connection.subscribed = True
+                if not connection.fence:
+                    self.claim(connection)  # Redis was away when it came
+            self._write_entries(fresh)
+            self._sweep.look(fresh)
+            for environment_id in {connection.environment_id for connection in fresh}:
+                self._publisher.tell_fleet(
+                    environment_id, [c.node_id for c in fresh if c.environment_id == environment_id]
+                )
+
+    def _run_sweep(self) -> None:
+        while True:
+            self._sweep_wanted.wait(timeout=self._sweep_seconds)
+            self._sweep_wanted.clear()
+            at_once, self._has_recovered = self._has_recovered, False
+            self._sweep.run_once(at_once=at_once)
+
+    def _run_reaper(self) -> None:
+        while True:
+            gevent.sleep(REAP_SECONDS)
+            try:
+                count = self._registry.reap()
+            except RedisAwayError:
+                continue
+            if count:
+                log.info("reaped entries of dead workers count=%d", count)

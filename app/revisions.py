@@ -1,0 +1,26 @@
+"""The nonce of an environment: it changes with everything that its nodes must run (hazard 1)."""
+
+from __future__ import annotations
+
+import secrets
+
+from sqlalchemy import update
+from sqlalchemy.orm import Session
+
+from app.errors import NotFoundError
+from app.models import Environment
+
+
+def touch(session: Session, environment_id: str) -> None:
+    """Give the environment a new nonce, in the transaction of the change and before the change is read.
+
+    The UPDATE takes the row's lock, so changes of one environment happen one after the other; the nonce is
+    random, so neither two sessions nor a restored backup can make an old one again.
+
+    :raises NotFoundError: there is no such environment.
+    """
+    touched = session.execute(
+        update(Environment).where(Environment.id == environment_id).values(nonce=secrets.token_hex(16))
+    )
+    if touched.rowcount != 1:  # type: ignore[attr-defined]
+        raise NotFoundError("There is no such environment.")

@@ -1,0 +1,112 @@
+"""How connected nodes stand: what the push channel's look and sweep ask the database."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from flask import Flask
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from app import assembly, deployments
+from app.clock import utc_now
+from app.database import db, transaction
+from app.models import Environment, Node, NodePipeline
+from app.push.standing import Standing
+
+
+class DatabaseQuestions:
+    """Answers the switchboard's questions, each in an application context of its own."""
+
+    def __init__(self, app: Flask) -> None:
+        self._app = app
+
+    def standings(self, node_ids: Sequence[str]) -> dict[str, Standing]:
+        """How each node stands; one that does not exist is left out. One query a thousand nodes, or two."""
+        with self._app.app_context():
+            return standings(node_ids)
+
+    def record_nudged(self, written: Sequence[tuple[str, str, datetime]]) -> None:
+        """Note when nudges were written to sockets."""
+        with self._app.app_context():
+            deployments.record_nudged(written)
+
+    def record_seen(self, node_ids: Sequence[str]) -> None:
+        """Note that these nodes live."""
+        now = utc_now()
+        with self._app.app_context():
+            transaction(
+                lambda session: (
+                    session.execute(
+                        update(Node)
+                        .where(Node.id.in_(node_ids), Node.last_seen_at < now)
+                        .values(last_seen_at=now)
+                    )
+                    and None
+                )
+            )
+
+
+def is_behind(
+    wanted: assembly.NodePlan,
+    running_revision: str | None,
+    tried_revision: str | None,
+    versions: dict[str, int | None],
+) -> bool:
+    """Whether a node has not yet done what it was told.
+
+    Done is what runs and what was tried in vain; an agent that reports no revision is judged by *versions*,
+    what it last reported per pipeline (hazard 8).
+    """
+    if running_revision is not None or tried_revision is not None:
+        return wanted.revision not in (running_revision, tried_revision)
+    return versions != {pipeline.pipeline_id: pipeline.version for pipeline in wanted.pipelines}
+
+
+def standings(node_ids: Sequence[str]) -> dict[str, Standing]:
+    """See ``DatabaseQuestions.standings``."""
+    with Session(db.engine) as session:
+        rows = session.execute(
+            select(
+                Node.id,
+                Node.environment_id,
+                Environment.nonce,
+                Environment.selectable_agent_labels,
+                Node.operator_labels,
+                Node.agent_labels,
+                Node.maintenance_mode,
+                Node.revoked_at,
+                Node.running_revision,
+                Node.tried_revision,
+            )
+            .join(Environment, Environment.id == Node.environment_id)
+            .where(Node.id.in_(node_ids))
+        ).all()
+        silent = [row.id for row in rows if row.running_revision is None and row.tried_revision is None]
+        versions: dict[str, dict[str, int | None]] = {node_id: {} for node_id in silent}
+        if silent:
+            for node_id, pipeline_id, version in session.execute(
+                select(NodePipeline.node_id, NodePipeline.pipeline_id, NodePipeline.version).where(
+                    NodePipeline.node_id.in_(silent)
+                )
+            ):
+                versions[node_id][pipeline_id] = version
+    result = {}
+    # One plan for each environment: rows of a nonce that a commit has just replaced would assemble again each.
+    nonces = {row.environment_id: row.nonce for row in rows}
+    plans = {
+        environment_id: assembly.wanted_for(environment_id, nonce) for environment_id, nonce in nonces.items()
+    }
+    for row in rows:
+        labels = assembly.selectable_labels(
+            row.operator_labels, row.agent_labels, row.selectable_agent_labels
+        )
+        wanted = plans[row.environment_id].for_node(labels, row.maintenance_mode)
+        result[row.id] = Standing(
+            environment_id=row.environment_id,
+            is_welcome=row.revoked_at is None,
+            wanted_revision=wanted.revision,
+            is_behind=is_behind(wanted, row.running_revision, row.tried_revision, versions.get(row.id, {})),
+        )
+    return result

@@ -1,0 +1,226 @@
+// Keeps a page about the fleet current. The server sends what has changed as HTML of single elements, by
+// server-sent events; where those fail the page asks every five seconds instead. Elements are changed in
+// place, so that focus, scrolling and selection stay where they are.
+
+const POLL_MS = 5000;
+const RETRY_STREAM_MS = 30000;
+const SILENCE_MS = 30000; // the server says something at least every 10 seconds
+
+const main = document.getElementById("main");
+const line = document.getElementById("live");
+
+// ---- changing the page in place ----
+
+function parse(html) {
+  const template = document.createElement("template");
+  template.innerHTML = html;
+  return template.content.firstElementChild;
+}
+
+/** The element's classes in one form, without the mark that `flash` sets. */
+function classesOf(element) {
+  return [...element.classList].filter((name) => name !== "changed").join(" ");
+}
+
+/** Make an element's attributes those of another; true if one of them changed. */
+function morphAttributes(from, to) {
+  let changed = false;
+  for (const { name, value } of [...to.attributes]) {
+    const isSame = name === "class" ? classesOf(from) === classesOf(to) : from.getAttribute(name) === value;
+    if (!isSame) {
+      from.setAttribute(name, value);
+      changed = true;
+    }
+  }
+  for (const { name } of [...from.attributes]) {
+    // Whether a <details> is open is the reader's affair.
+    const isOurs = name === "open" || (name === "class" && classesOf(from) === "");
+    if (!to.hasAttribute(name) && !isOurs) from.removeAttribute(name);
+  }
+  return changed;
+}
+
+/** Make one node like another; true if its element is to be marked as changed. */
+function morph(from, to) {
+  if (from.nodeType === Node.TEXT_NODE) {
+    if (from.data === to.data) return false;
+    from.data = to.data;
+    return from.data.trim() !== "";
+  }
+  if (from.nodeType !== Node.ELEMENT_NODE) return false;
+  if (from.localName === "time") {
+    if (from.dateTime !== to.dateTime) {
+      morphAttributes(from, to);
+      from.textContent = to.textContent;
+    }
+    return false; // a later time is no news
+  }
+  let changed = morphAttributes(from, to);
+  const before = [...from.childNodes];
+  const after = [...to.childNodes];
+  after.forEach((child, index) => {
+    const own = before[index];
+    if (own === undefined) {
+      from.append(child);
+      changed = true;
+    } else if (own.nodeName !== child.nodeName || own.id !== child.id) {
+      own.replaceWith(child);
+      changed = true;
+    } else if (morph(own, child)) {
+      changed = true;
+    }
+  });
+  for (const extra of before.slice(after.length)) {
+    extra.remove();
+    changed = true;
+  }
+  if ("quiet" in from.dataset) return false;
+  if (changed && "flash" in from.dataset) {
+    flash(from);
+    return false;
+  }
+  return changed;
+}
+
+function flash(element) {
+  element.classList.remove("changed");
+  void element.offsetWidth; // lets the animation begin again
+  element.classList.add("changed");
+  element.addEventListener("animationend", () => element.classList.remove("changed"), { once: true });
+}
+
+/** Put the children of a list into the wanted order, making those that are new from their HTML. */
+function arrange(list, ids, parts) {
+  const wanted = new Set(ids);
+  for (const child of [...list.children]) {
+    if (!wanted.has(child.id)) child.remove();
+  }
+  ids.forEach((id, index) => {
+    const place = list.children[index];
+    if (place?.id === id) return;
+    let child = document.getElementById(id);
+    if (child === null && parts[id] !== undefined) {
+      child = parse(parts[id]);
+      flash(child);
+    }
+    if (child !== null) list.insertBefore(child, place ?? null);
+  });
+}
+
+function paint({ parts = {}, lists = {} }) {
+  for (const [id, ids] of Object.entries(lists)) {
+    const list = document.getElementById(id);
+    if (list !== null) arrange(list, ids, parts);
+  }
+  for (const [id, html] of Object.entries(parts)) {
+    const element = document.getElementById(id);
+    if (element !== null) morph(element, parse(html));
+  }
+  document.dispatchEvent(new Event("painted"));
+}
+
+// ---- hearing of changes ----
+
+let source = null;
+let pollTimer = null;
+let silenceTimer = null;
+let retryTimer = null;
+let currentAt = Date.now();
+
+function tell(state, text) {
+  if (line.dataset.state !== state || line.textContent !== text) {
+    line.dataset.state = state;
+    line.textContent = text;
+  }
+}
+
+function heard() {
+  currentAt = Date.now();
+  clearTimeout(silenceTimer);
+  silenceTimer = setTimeout(giveUpStream, SILENCE_MS);
+  stopPolling();
+  tell("stream", "Live");
+}
+
+function openStream() {
+  closeStream();
+  source = new EventSource(main.dataset.events);
+  source.addEventListener("open", heard);
+  source.addEventListener("still", heard);
+  source.addEventListener("change", (event) => {
+    heard();
+    paint(JSON.parse(event.data));
+  });
+  source.addEventListener("error", () => {
+    if (source?.readyState === EventSource.CLOSED) giveUpStream();
+    else startPolling(); // the browser tries the stream again by itself; the page stays current meanwhile
+  });
+  silenceTimer = setTimeout(giveUpStream, SILENCE_MS);
+}
+
+function closeStream() {
+  clearTimeout(silenceTimer);
+  clearTimeout(retryTimer);
+  source?.close();
+  source = null;
+}
+
+function giveUpStream() {
+  closeStream();
+  startPolling();
+  retryTimer = setTimeout(openStream, RETRY_STREAM_MS);
+}
+
+function startPolling() {
+  if (pollTimer === null) pollTimer = setTimeout(poll, 1000);
+}
+
+function stopPolling() {
+  clearTimeout(pollTimer);
+  pollTimer = null;
+}
+
+async function poll() {
+  try {
+    const response = await fetch(main.dataset.rows, { signal: AbortSignal.timeout(10000) });
+    if (response.status === 401) {
+      stopFor("You are signed out; reload to sign in again.");
+      return;
+    }
+    if (response.status === 404) {
+      stopFor("What this page is about no longer exists.");
+      return;
+    }
+    if (!response.ok) throw new Error(`status ${response.status}`);
+    const picture = await response.json();
+    if (pollTimer === null) return; // the stream came back meanwhile
+    currentAt = Date.now();
+    paint(picture);
+    tell("poll", "Live, by asking every 5 seconds");
+  } catch {
+    tell("lost", `Not current: the server has not answered since ${new Date(currentAt).toLocaleTimeString()}`);
+  }
+  if (pollTimer !== null) pollTimer = setTimeout(poll, POLL_MS);
+}
+
+function stopFor(text) {
+  closeStream();
+  stopPolling();
+  tell("lost", text);
+}
+
+// A page that nobody looks at holds no stream: a browser allows only a few for all its tabs together.
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) {
+    closeStream();
+    stopPolling();
+  } else {
+    openStream();
+  }
+});
+addEventListener("pagehide", closeStream);
+addEventListener("pageshow", (event) => {
+  if (event.persisted) openStream();
+});
+
+openStream();

@@ -1,0 +1,99 @@
+from pathlib import Path
+
+import pytest
+
+from agent.settings import SettingsError, read_settings
+
+URL = {"SIGNALBOX_URL": "https://signalbox.example/"}
+
+
+def test_the_defaults_are_as_documented() -> None:
+    """With the address alone an agent can be configured."""
+    settings = read_settings(URL)
+
+    assert settings.url == "https://signalbox.example"
+    assert settings.token is None
+    assert settings.data_dir == Path("/var/lib/signalbox-agent")
+    assert settings.vector_bin == "vector"
+    assert settings.poll_interval_seconds == 15
+    assert settings.labels == {}
+    assert settings.log_level == "INFO"
+
+
+def test_every_setting_is_read() -> None:
+    """Each variable has its effect."""
+    settings = read_settings(
+        URL
+        | {
+            "SIGNALBOX_TOKEN": "t",
+            "SIGNALBOX_DATA_DIR": "/d",
+            "SIGNALBOX_VECTOR_BIN": "/opt/vector",
+            "SIGNALBOX_POLL_INTERVAL": "2.5",
+            "SIGNALBOX_LABELS": "zone=a, tier = web ,empty=",
+            "SIGNALBOX_LOG_LEVEL": "warn",
+        }
+    )
+
+    assert (settings.token, settings.data_dir, settings.vector_bin) == ("t", Path("/d"), "/opt/vector")
+    assert settings.poll_interval_seconds == 2.5
+    assert settings.labels == {"zone": "a", "tier": "web", "empty": ""}
+    assert settings.log_level == "WARNING"
+
+
+def test_a_unit_file_of_vectorflow_is_understood_as_it_is() -> None:
+    """A node changes agents without changing its environment."""
+    settings = read_settings(
+        {
+            "VF_URL": "http://v:3000",
+            "VF_TOKEN": "t",
+            "VF_VECTOR_BIN": "/v",
+            "VF_POLL_INTERVAL": "1m",
+            "VF_NODE_LABELS": "a=b",
+            "VF_LOG_LEVEL": "debug",
+        }
+    )
+
+    assert (settings.url, settings.token, settings.vector_bin) == ("http://v:3000", "t", "/v")
+    assert (settings.poll_interval_seconds, settings.labels) == (60, {"a": "b"})
+    assert settings.data_dir == Path("/var/lib/vf-agent")
+    assert settings.log_level == "DEBUG"
+
+
+def test_our_own_names_win() -> None:
+    """Where both are set, ours is meant."""
+    settings = read_settings(URL | {"VF_URL": "http://old", "VF_DATA_DIR": "/old", "VF_TOKEN": "old"})
+
+    assert settings.url == "https://signalbox.example"
+    assert settings.data_dir == Path("/old")
+    assert settings.token == "old"
+
+
+@pytest.mark.parametrize(
+    ("environment", "name"),
+    [
+        ({}, "SIGNALBOX_URL"),
+        ({"SIGNALBOX_URL": "signalbox.example"}, "SIGNALBOX_URL"),
+        ({"SIGNALBOX_URL": "ftp://signalbox.example"}, "SIGNALBOX_URL"),
+        ({"SIGNALBOX_URL": "http://signalbox.example:99999"}, "SIGNALBOX_URL"),
+        (URL | {"SIGNALBOX_POLL_INTERVAL": "soon"}, "SIGNALBOX_POLL_INTERVAL"),
+        (URL | {"SIGNALBOX_POLL_INTERVAL": "0"}, "SIGNALBOX_POLL_INTERVAL"),
+        (URL | {"SIGNALBOX_LABELS": "zone"}, "SIGNALBOX_LABELS"),
+        (URL | {"SIGNALBOX_LOG_LEVEL": "loud"}, "SIGNALBOX_LOG_LEVEL"),
+        (URL | {"SIGNALBOX_DATA_DIR": "/data/$HOME"}, "SIGNALBOX_DATA_DIR"),
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_named_in_one_sentence(
+    environment: dict[str, str], name: str
+) -> None:
+    """Whoever set it reads what is wrong, and nothing else."""
+    with pytest.raises(SettingsError) as refusal:
+        read_settings(environment)
+
+    assert str(refusal.value).startswith("cannot start: ")
+    assert name in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_the_token_does_not_show() -> None:
+    """Settings may be printed."""
+    assert "hunter2" not in repr(read_settings(URL | {"SIGNALBOX_TOKEN": "hunter2"}))

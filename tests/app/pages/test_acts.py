@@ -1,0 +1,106 @@
+"""What people do on the pages, and what the pages say of it."""
+
+import re
+
+from flask import Flask
+
+from app import deploys, enrollment, pipelines, progress
+from app.audit import COMMAND_LINE
+from app.pages.nodes import parse_labels
+from tests.app.pages.conftest import YAML, SignIn, enroll
+
+
+def test_the_enrollment_token_is_shown_once_inside_the_command(
+    app: Flask, sign_in: SignIn, environment_id: str
+) -> None:
+    """The answer to the act shows it; no cookie, no address and no later page does."""
+    visitor = sign_in()
+    answer = visitor.post(f"/environments/{environment_id}/enrollment-token")
+    command = re.search(r"SIGNALBOX_URL=(\S+) SIGNALBOX_TOKEN=(\S+) python -m agent", answer.text)
+    assert command is not None
+    assert command[1] == "http://localhost"
+    assert answer.headers["Cache-Control"] == "private, no-store"
+    assert "Location" not in answer.headers
+    assert "sbx_enroll" not in str(answer.headers)
+    assert "sbx_enroll" not in visitor.get("/environments").text
+    with app.app_context():
+        assert enrollment.enroll(command[2], "edge-01").environment_id == environment_id
+
+
+def test_a_deploy_saves_what_stands_in_the_form_and_says_how_far_it_came(
+    app: Flask, sign_in: SignIn, environment_id: str, pipeline_id: str
+) -> None:
+    """Browsers send CRLF; what is deployed has the lines as they were typed, the selector and the changelog."""
+    visitor = sign_in()
+    enroll(app, environment_id, "edge-01")
+    path = f"/pipelines/{pipeline_id}"
+    edited = YAML + "# one more line\n"
+    answer = visitor.post(
+        f"{path}/deploy", path, config_yaml=edited.replace("\n", "\r\n"), node_selector="", changelog="More"
+    )
+    assert (answer.status_code, answer.location) == (302, path)
+    page = visitor.get(path).text
+    assert "Deployed version 1 for 1 node, 0 of them told at once" in page
+    with app.app_context():
+        version = pipelines.version(pipeline_id, 1)
+        assert (version.config_yaml, version.changelog) == (edited, "More")
+        latest = progress.latest(pipeline_id)
+        assert latest is not None
+        assert (latest.version, latest.targets, latest.counts) == (1, 1, {"PENDING": 1})
+        assert [node.name for node in latest.nodes] == ["edge-01"]
+
+
+def test_a_refused_deploy_names_component_and_line_and_keeps_what_was_typed(
+    app: Flask, sign_in: SignIn, pipeline_id: str
+) -> None:
+    """Nothing is deployed, and nobody has to type it again."""
+    visitor = sign_in()
+    path = f"/pipelines/{pipeline_id}"
+    broken = YAML.replace("[requests]", "[reqests]")
+    answer = visitor.post(f"{path}/deploy", path, config_yaml=broken, node_selector="", changelog="Typo")
+    assert answer.status_code == 400
+    assert "component out, line 8" in answer.text
+    assert "[reqests]" in answer.text
+    assert 'value="Typo"' in answer.text
+    with app.app_context():
+        assert pipelines.get(pipeline_id).wanted_version is None
+    answer = visitor.post(f"{path}/deploy", path, config_yaml=YAML, node_selector="")
+    assert answer.status_code == 302, "the mended draft was judged by what stood there before"
+
+
+def test_roll_back_undeploy_and_delete_go_through_the_page(
+    app: Flask, sign_in: SignIn, pipeline_id: str
+) -> None:
+    """Each does its act once; what is deployed cannot be deleted."""
+    visitor = sign_in()
+    path = f"/pipelines/{pipeline_id}"
+    with app.app_context():
+        deploys.deploy(pipeline_id, COMMAND_LINE)
+        deploys.deploy(pipeline_id, COMMAND_LINE)
+    assert visitor.post(f"{path}/delete", path).status_code == 409
+    assert visitor.post(f"{path}/rollback/1", path).status_code == 302
+    with app.app_context():
+        assert pipelines.get(pipeline_id).wanted_version == 3
+    assert visitor.post(f"{path}/rollback/99", path).status_code == 404
+    assert visitor.post(f"{path}/undeploy", path).status_code == 302
+    with app.app_context():
+        assert pipelines.get(pipeline_id).wanted_version is None
+    assert visitor.post(f"{path}/delete", path).location == "/pipelines"
+    assert visitor.get(path).status_code == 404
+
+
+def test_labels_are_one_a_line_and_reach_the_selectors(
+    app: Flask, sign_in: SignIn, environment_id: str, pipeline_id: str
+) -> None:
+    """What an operator types on the node's page decides what a deploy reaches; a bad line changes nothing."""
+    visitor = sign_in()
+    node_id = enroll(app, environment_id, "edge-01")
+    path = f"/nodes/{node_id}"
+    assert visitor.post(path, path, name="edge-01", labels="zone=a\r\n\r\ngpu\r\n").status_code == 302
+    refused = visitor.post(path, path, name="edge-01", labels="zone=b\nzone=c\n")
+    assert refused.status_code == 400
+    assert "Line 2 of the labels" in refused.text
+    with app.app_context():
+        pipelines.update(pipeline_id, COMMAND_LINE, node_selector="zone=a,gpu")
+        assert [node.node_id for node in deploys.targets(pipeline_id)] == [node_id]
+    assert parse_labels(" a = b=c \n") == {"a": "b=c"}

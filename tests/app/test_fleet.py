@@ -1,0 +1,347 @@
+"""The read model: what nodes run and should run, who follows, who answers, and the counts of all that."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from flask import Flask
+from sqlalchemy import event, update
+
+from app import create_app, fleet
+from app.clock import utc_now
+from app.config import Settings
+from app.database import db, transaction
+from app.models import Environment, Node
+from app.node_status import Clock, NodeStatus
+from app.server_settings import Intervals
+from tests.app.conftest import Script, enroll, make_script, node_id, refused, succeeded
+from tools.redis_server import RedisServer
+
+
+def deploy(script: Script, pipeline_id: str) -> int:
+    version: int = script.post(f"/pipelines/{pipeline_id}/deploy", status=200)["version"]
+    return version
+
+
+def beat(agent: Script, *pipelines: dict[str, Any], **more: object) -> None:
+    agent.post("/heartbeat", {"pipelines": list(pipelines), **more}, 200)
+
+
+def running(pipeline_id: str, version: int, **more: object) -> dict[str, Any]:
+    return {"pipelineId": pipeline_id, "version": version, "status": "RUNNING", **more}
+
+
+def row_of(script: Script, agent: Script) -> Any:
+    return script.get(f"/nodes/{node_id(agent)}")
+
+
+# ---- what runs and what should ----
+
+
+def test_a_node_shows_what_runs_beside_what_should(
+    script: Script, environment_id: str, pipeline_id: str
+) -> None:
+    """From the deploy to the heartbeat: wanted, behind, running, followed."""
+    (agent,) = enroll(script, environment_id, "n")
+    assert row_of(script, agent)["behind"] is False
+    deploy(script, pipeline_id)
+    state = {"pipelineId": pipeline_id, "name": "access-log", "error": None, "failedVersion": None}
+    row = row_of(script, agent)
+    assert row["behind"] is True
+    assert row["pipelines"] == [{**state, "version": None, "wantedVersion": 1, "status": "PENDING"}]
+    revision = agent.get("/config")["configRevision"]
+    beat(agent, running(pipeline_id, 1), configRevision=revision)
+    row = row_of(script, agent)
+    assert (row["behind"], row["status"]) == (False, "HEALTHY")
+    assert row["pipelines"] == [{**state, "version": 1, "wantedVersion": 1, "status": "RUNNING"}]
+    deploy(script, pipeline_id)
+    row = row_of(script, agent)
+    assert row["behind"] is True
+    assert row["pipelines"] == [{**state, "version": 1, "wantedVersion": 2, "status": "RUNNING"}]
+
+
+def test_what_was_tried_and_failed_is_shown_and_counts_as_followed(
+    script: Script, environment_id: str, pipeline_id: str
+) -> None:
+    """The version that runs, the one that did not, and why."""
+    (agent,) = enroll(script, environment_id, "n")
+    deploy(script, pipeline_id)
+    good = agent.get("/config")["configRevision"]
+    deploy(script, pipeline_id)
+    tried = agent.get("/config")["configRevision"]
+    failed = running(pipeline_id, 1, failedVersion=2, error="no such component")
+    beat(agent, failed, configRevision=good, triedRevision=tried)
+    row = row_of(script, agent)
+    assert row["behind"] is False
+    state = row["pipelines"][0]
+    assert (state["version"], state["wantedVersion"], state["failedVersion"]) == (1, 2, 2)
+    assert state["error"] == "no such component"
+    assert [each["name"] for each in script.get("/nodes", status="FAILED")["items"]] == ["n"]
+
+
+def test_an_agent_that_reports_no_revision_is_judged_by_its_versions(
+    script: Script, environment_id: str, pipeline_id: str
+) -> None:
+    """As older agents must be (hazard 8)."""
+    (agent,) = enroll(script, environment_id, "n")
+    deploy(script, pipeline_id)
+    beat(agent, running(pipeline_id, 1))
+    assert row_of(script, agent)["behind"] is False
+    deploy(script, pipeline_id)
+    assert row_of(script, agent)["behind"] is True
+    assert [each["name"] for each in script.get("/nodes", status="behind")["items"]] == ["n"]
+
+
+def test_a_pipeline_that_should_no_longer_run_is_shown_until_the_node_drops_it(
+    script: Script, environment_id: str, pipeline_id: str
+) -> None:
+    """With no wanted version."""
+    (agent,) = enroll(script, environment_id, "n")
+    deploy(script, pipeline_id)
+    beat(agent, running(pipeline_id, 1))
+    script.post(f"/pipelines/{pipeline_id}/undeploy", status=200)
+    state = row_of(script, agent)["pipelines"][0]
+    assert (state["version"], state["wantedVersion"]) == (1, None)
+    beat(agent)
+    assert row_of(script, agent)["pipelines"] == []
+
+
+def test_events_a_second_come_from_two_heartbeats(
+    app: Flask, script: Script, environment_id: str, pipeline_id: str
+) -> None:
+    """Unknown before there are two."""
+    (agent,) = enroll(script, environment_id, "n")
+    deploy(script, pipeline_id)
+    beat(agent, running(pipeline_id, 1, eventsIn=10, eventsOut=5))
+    with app.app_context():
+        state = fleet.node(node_id(agent)).pipelines[0]
+        assert (state.events_in, state.events_out, state.events_in_rate) == (10, 5, None)
+        transaction(
+            lambda session: (
+                session.execute(
+                    db.text("UPDATE node_pipeline SET reported_at = :then"),
+                    {"then": "2020-01-01 00:00:00.000000"},
+                )
+                and None
+            )
+        )
+    beat(agent, running(pipeline_id, 1, eventsIn=10**9, eventsOut=10**9))
+    with app.app_context():
+        state = fleet.node(node_id(agent)).pipelines[0]
+        assert state.events_in_rate is not None
+        assert state.events_in_rate > 0
+
+
+# ---- who answers ----
+
+INTERVALS = Intervals(
+    poll_interval_ms=15_000,
+    idle_poll_interval_ms=300_000,
+    heartbeat_interval_ms=15_000,
+    idle_heartbeat_interval_ms=60_000,
+)
+
+
+@pytest.mark.parametrize(
+    ("connected", "seconds", "status"),
+    [
+        (True, 10_000, NodeStatus.HEALTHY),
+        (False, 44, NodeStatus.HEALTHY),
+        (False, 46, NodeStatus.UNREACHABLE),
+        (None, 179, NodeStatus.HEALTHY),
+        (None, 181, NodeStatus.UNREACHABLE),
+    ],
+)
+def test_a_node_is_unreachable_after_three_missed_heartbeats(
+    connected: bool | None, seconds: int, status: NodeStatus
+) -> None:
+    """At least 45 seconds; a node that is connected is alive; while presence is unknown, by last-seen alone."""
+    now = utc_now()
+    seen = now - timedelta(seconds=seconds)
+    assert Clock(INTERVALS, now).status(connected, seen, seen) is status
+
+
+def test_three_missed_heartbeats_are_never_less_than_45_seconds() -> None:
+    """Also where heartbeats come each second, and a node that never sent one is unknown."""
+    now = utc_now()
+    clock = Clock(Intervals(1000, 1000, 1000, 1000), now)
+    assert clock.status(False, now - timedelta(seconds=44), now) is NodeStatus.HEALTHY
+    assert clock.status(False, now - timedelta(seconds=46), now) is NodeStatus.UNREACHABLE
+    assert clock.status(True, now, None) is NodeStatus.UNKNOWN
+
+
+def set_node(app: Flask, agent: Script, **values: object) -> None:
+    with app.app_context():
+        transaction(
+            lambda session: (
+                session.execute(update(Node).where(Node.id == node_id(agent)).values(**values)) and None
+            )
+        )
+
+
+# ---- lists and counts ----
+
+
+def test_nodes_are_filtered_by_each_thing_that_is_asked(
+    app: Flask, script: Script, environment_id: str, pipeline_id: str
+) -> None:
+    """Environment, status, connected, label, a part of the name; and by several at once."""
+    alive, silent, fresh = enroll(script, environment_id, "web-1", "WEB-2", "db%1", labels={"own": "1"})
+    other = script.post("/environments", {"name": "other"})["id"]
+    enroll(script, other, "web-9")
+    for agent in (alive, silent):
+        beat(agent, configRevision=agent.get("/config")["configRevision"])
+    set_node(app, silent, last_seen_at=utc_now() - timedelta(hours=1))
+    succeeded(script.call("PATCH", f"/nodes/{node_id(alive)}", {"labels": {"zone": "a"}}), 200)
+
+    def found(**query: str) -> list[str]:
+        return [row["name"] for row in script.get("/nodes", **query)["items"]]
+
+    everything = sorted(["web-1", "WEB-2", "db%1", "web-9"])
+    assert sorted(found()) == everything
+    assert found(environmentId=other) == ["web-9"]
+    assert found(environmentId="nope") == []
+    assert found(status="HEALTHY") == ["web-1"]
+    assert found(status="unreachable") == ["WEB-2"]
+    assert sorted(found(status="UNKNOWN")) == ["db%1", "web-9"]
+    assert found(status="FAILED") == found(status="BEHIND") == []
+    assert found(connected="true") == []
+    assert sorted(found(connected="false")) == everything
+    assert found(label="zone=a") == ["web-1"]
+    assert sorted(found(label="own=1,!zone")) == ["WEB-2", "db%1"]
+    assert sorted(found(q="web")) == sorted(["web-1", "WEB-2", "web-9"])
+    assert found(q="%") == ["db%1"]
+    assert found(q="web", status="HEALTHY", label="zone in (a)", environmentId=environment_id) == ["web-1"]
+    for query in ({"status": "dead"}, {"connected": "yes"}, {"label": "a=b=c"}):
+        refused(script.call("GET", "/nodes", **query), 400, *query)
+    assert fresh.get("/config")["pipelines"] == []
+
+
+def test_a_filter_that_is_judged_here_pages_like_any_other(
+    script: Script, environment_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Across the pieces in which the fleet is looked at, each match comes once and in order."""
+    monkeypatch.setattr(fleet, "SCAN_ROWS", 3)
+    enroll(script, environment_id, *(f"n{number:02}" for number in range(0, 20, 2)), labels={"even": "1"})
+    enroll(script, environment_id, *(f"n{number:02}" for number in range(1, 20, 2)))
+    names: list[str] = []
+    page = script.get("/nodes", label="even", limit="4")
+    while True:
+        names += [row["name"] for row in page["items"]]
+        if page["nextCursor"] is None:
+            break
+        page = script.get("/nodes", label="even", limit="4", cursor=page["nextCursor"])
+    assert names == [f"n{number:02}" for number in range(0, 20, 2)]
+
+
+def test_the_counts_say_what_the_rows_say(
+    app: Flask, script: Script, environment_id: str, pipeline_id: str
+) -> None:
+    """In the whole fleet and in one environment: behind by revision and by version, failed, unreachable."""
+    agents = enroll(script, environment_id, *(f"n{number}" for number in range(6)), labels={"host": "x"})
+    other = script.post("/environments", {"name": "other"})["id"]
+    enroll(script, other, "elsewhere")
+    for agent in agents[:5]:
+        beat(agent, configRevision=agent.get("/config")["configRevision"])
+    deploy(script, pipeline_id)
+    now = agents[0].get("/config")["configRevision"]
+    beat(agents[0], running(pipeline_id, 1), configRevision=now)
+    beat(agents[1], running(pipeline_id, 1))
+    beat(agents[2], {"pipelineId": pipeline_id, "version": 1, "status": "CRASH_LOOP"}, triedRevision=now)
+    set_node(app, agents[3], last_seen_at=utc_now() - timedelta(hours=1))
+    script.post(f"/nodes/{node_id(agents[4])}/revoke", status=200)
+
+    def counts(of: str | None) -> fleet.FleetCounts:
+        with app.app_context():
+            return fleet.counts(of)
+
+    expected = fleet.FleetCounts(nodes=6, connected=0, behind=2, failed=1, unreachable=1)
+    assert counts(environment_id) == expected
+    assert counts(None) == fleet.FleetCounts(nodes=7, connected=0, behind=2, failed=1, unreachable=1)
+    assert counts(other) == fleet.FleetCounts(nodes=1, connected=0, behind=0, failed=0, unreachable=0)
+    rows = script.get("/nodes", environmentId=environment_id)["items"]
+    assert sum(row["behind"] for row in rows) == expected.behind
+    assert [row["name"] for row in rows if row["behind"]] == ["n3", "n5"]
+    assert [row["name"] for row in script.get("/nodes", status="BEHIND")["items"]] == ["n3", "n5"]
+
+
+def test_agents_labels_count_where_the_environment_allows_them(
+    app: Flask, script: Script, environment_id: str, pipeline_id: str
+) -> None:
+    """Only keys on its list choose pipelines; the counts judge such nodes one by one."""
+    first, second = enroll(script, environment_id, "n1", labels={"zone": "a"}) + enroll(
+        script, environment_id, "n2", labels={"zone": "b"}
+    )
+    succeeded(script.call("PUT", f"/pipelines/{pipeline_id}", {"nodeSelector": "zone=a"}), 200)
+    with app.app_context():
+        transaction(
+            lambda session: (
+                session.execute(update(Environment).values(selectable_agent_labels=["zone"])) and None
+            )
+        )
+    for agent in (first, second):
+        beat(agent, configRevision=agent.get("/config")["configRevision"])
+    deploy(script, pipeline_id)
+    assert [row_of(script, agent)["behind"] for agent in (first, second)] == [True, False]
+    with app.app_context():
+        assert fleet.counts(environment_id).behind == 1
+
+
+@contextmanager
+def counted_statements(app: Flask) -> Iterator[list[str]]:
+    statements: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if statement.lstrip().upper().startswith("SELECT"):
+            statements.append(statement)
+
+    with app.app_context():
+        engine = db.engine
+    event.listen(engine, "before_cursor_execute", note)
+    yield statements
+    event.remove(engine, "before_cursor_execute", note)
+
+
+def test_a_page_of_many_nodes_costs_as_many_queries_as_a_page_of_one(
+    app: Flask, script: Script, environment_id: str, pipeline_id: str
+) -> None:
+    """Nothing is asked node by node."""
+    deploy(script, pipeline_id)
+    agents = enroll(script, environment_id, *(f"n{number:02}" for number in range(30)))
+    for agent in agents:
+        beat(agent, running(pipeline_id, 1))
+    script.get("/nodes")
+    costs = []
+    for limit in ("1", "30"):
+        with counted_statements(app) as statements:
+            assert len(script.get("/nodes", limit=limit)["items"]) == int(limit)
+        costs.append(len(statements))
+    assert costs[0] == costs[1]
+    assert costs[0] <= 8
+
+
+def test_while_redis_is_away_it_is_unknown_who_is_connected(
+    app: Flask, script: Script, environment_id: str, own_redis: RedisServer
+) -> None:
+    """`null` and since when, never `false`; nodes are judged by when they were last seen, and no list fails."""
+    (agent,) = enroll(script, environment_id, "n")
+    beat(agent, configRevision=agent.get("/config")["configRevision"])
+    settings: Settings = app.extensions["settings"]
+    lonely = create_app(replace(settings, redis_url=own_redis.url))
+    own_redis.stop()
+    blind = make_script(lonely)
+    push = row_of(blind, agent)["push"]
+    assert push["connected"] is None
+    assert push["unknownSince"].endswith("Z")
+    assert [row["status"] for row in blind.get("/nodes")["items"]] == ["HEALTHY"]
+    assert [row["name"] for row in blind.get("/nodes", status="HEALTHY")["items"]] == ["n"]
+    for asked in ("true", "false"):
+        assert blind.get("/nodes", connected=asked)["items"] == []
+    with lonely.app_context():
+        assert fleet.counts().connected is None
+        assert fleet.counts().unreachable == 0
+        db.engine.dispose()
+    assert row_of(script, agent)["push"]["connected"] is False

@@ -1,0 +1,59 @@
+"""The settings that people change while the server runs."""
+
+import pytest
+
+from tests.app.conftest import Script, enroll, refused, succeeded
+from tests.support.api import AgentByHand, Operator
+from tests.support.until import until
+
+DEFAULTS = {
+    "pollIntervalMs": 15000,
+    "idlePollIntervalMs": 300000,
+    "heartbeatIntervalMs": 15000,
+    "idleHeartbeatIntervalMs": 60000,
+}
+
+
+def test_intervals_begin_as_the_server_was_started_and_change_by_name(
+    script: Script, environment_id: str
+) -> None:
+    """What is changed is in the next config answer, under another ETag; the rest stays."""
+    (agent,) = enroll(script, environment_id, "n")
+    assert script.get("/settings") == DEFAULTS
+    before = agent.call("GET", "/config")
+    changed = {"idlePollIntervalMs": 600_000, "heartbeatIntervalMs": 1000}
+    assert succeeded(script.call("PATCH", "/settings", changed), 200) == {**DEFAULTS, **changed}
+    assert script.get("/settings") == {**DEFAULTS, **changed}
+    after = agent.call("GET", "/config")
+    assert {name: after.get_json()[name] for name in DEFAULTS} == {**DEFAULTS, **changed}
+    assert after.headers["ETag"] != before.headers["ETag"]
+    assert after.get_json()["configRevision"] == before.get_json()["configRevision"]
+    entry = script.get("/audit")["items"][0]
+    assert (entry["action"], entry["detail"]["after"]) == ("settings.update", changed)
+
+
+@pytest.mark.parametrize("value", [0, 999, 24 * 3600 * 1000 + 1, 2**31])
+def test_an_interval_outside_of_a_second_to_a_day_is_400(script: Script, value: int) -> None:
+    """Named, and nothing of the same body is changed."""
+    body = {"pollIntervalMs": 5000, "idlePollIntervalMs": value}
+    refused(script.call("PATCH", "/settings", body), 400, "idlePollIntervalMs")
+    assert script.get("/settings") == DEFAULTS
+
+
+def test_a_changed_interval_is_pushed(operator: Operator) -> None:
+    """The poll interval by its own message; the others stand in the config answer, which is fetched again."""
+    environment = operator.create_environment("settings")
+    agent = AgentByHand(operator.url)
+    agent.enroll(operator.enrollment_token(environment["id"]))
+    revision = agent.config().json()["configRevision"]
+    agent.heartbeat(configRevision=revision)
+    with agent.connect({"X-Config-Revision": revision}) as channel:
+        until(lambda: operator.node(agent.node_id)["push"]["connected"], what="the badge")
+        operator.call("PATCH", "/settings", {"pollIntervalMs": 20_000})
+        assert channel.read_message() == {"type": "poll_interval", "intervalMs": 20_000}
+        operator.call("PATCH", "/settings", {"pollIntervalMs": 20_000})  # the same again tells nobody
+        operator.call("PATCH", "/settings", {"idlePollIntervalMs": 200_000})
+        message = channel.read_message()
+        assert (message["type"], message["reason"]) == ("config_changed", "resync")
+        assert agent.config().json()["idlePollIntervalMs"] == 200_000
+    operator.call("PATCH", "/settings", DEFAULTS)

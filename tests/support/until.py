@@ -1,0 +1,39 @@
+"""Waiting for something to become so, with a deadline and no hoping."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def until(
+    probe: Callable[[], T | None],
+    *,
+    seconds: float = 10.0,
+    every: float = 0.02,
+    what: str = "",
+    tolerate: tuple[type[Exception], ...] = (),
+) -> T:
+    """Call `probe` until it answers something true, and return that.
+
+    `seconds` is the deadline and `every` the pause between two calls. Exceptions of the types in `tolerate`
+    count as "not yet". Raises AssertionError with the last value or exception when the deadline has passed;
+    the probe is called at least once, and once more at the deadline.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        late = time.monotonic() >= deadline
+        cause: Exception | None = None
+        try:
+            value = probe()
+        except tolerate as error:
+            cause = error
+            last = f"raised {error!r}"
+        else:
+            if value:
+                return value
+            last = f"was {value!r}"
+        if late:
+            raise AssertionError(f"not so after {seconds} s: {what or 'the probe'} {last} at last") from cause
+        time.sleep(every)

@@ -1,0 +1,1 @@
+"""What sets up a machine and runs private services on it, for demo and tests; standard library only."""

