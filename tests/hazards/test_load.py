@@ -13,6 +13,7 @@ import pytest
 import requests
 from sqlalchemy import make_url
 
+from app.failure_limits import FAILURES_A_WINDOW
 from tests.conftest import StartServer
 from tests.hazards.conftest import Fleet, MakeFleet
 from tests.support.until import until
@@ -207,10 +208,11 @@ def test_a_guesser_waits_and_a_neighbour_does_not(own_fleet: Fleet) -> None:
         token = f"sbx_node_{agent.node_id}_{number:064x}"
         return requests.get(url, headers={"Authorization": f"Bearer {token}"}, timeout=10).status_code
 
-    # Each of the two workers counts for itself.
+    # Each of the two workers counts for itself, and the kernel shares the connections out as it likes:
+    # the last answer may well be the first failure that the less busy one sees. Their sum is what holds.
     answers = [guess(number) for number in range(200)]
     assert set(answers) == {401, 429}
-    assert answers[-1] == 429
+    assert answers.count(401) <= 2 * FAILURES_A_WINDOW
     for _ in range(20):
         assert agent.config().status_code == 200
     own_fleet.connect(agent)
