@@ -109,15 +109,38 @@ def half_sent(url: str, path: str, token: str | None) -> socket.socket:
     return connection
 
 
+def still_waiting(connections: list[socket.socket]) -> int:
+    """How many of *connections* have been neither answered nor closed."""
+    count = 0
+    for connection in connections:
+        connection.setblocking(False)
+        try:
+            connection.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            count += 1
+    return count
+
+
 def test_two_thousand_half_sent_bodies_hold_up_nobody(own_fleet: Fleet) -> None:
-    """Hazard 25: with a thousand places for requests, 1,005 of these stop a worker."""
+    """Hazard 25: with a thousand places for requests, 1,005 of these stop a worker.
+
+    Then nobody is answered before the bodies are given up, so what counts is how many of them still wait when
+    the others have been answered; on a machine too busy to take all of them in within ten seconds, once more.
+    """
     agent = own_fleet.agent()
-    with ExitStack() as open_sockets:
-        for _ in range(2000):
-            open_sockets.enter_context(half_sent(own_fleet.operator.url, "/api/agent/heartbeat", agent.token))
-        for _ in range(10):
-            assert requests.get(f"{own_fleet.operator.url}/healthz", timeout=5).status_code == 200
-        assert own_fleet.operator.node(agent.node_id)["id"] == agent.node_id
+    url = own_fleet.operator.url
+    for _ in range(3):
+        with ExitStack() as open_sockets:
+            stalled = [
+                open_sockets.enter_context(half_sent(url, "/api/agent/heartbeat", agent.token))
+                for _ in range(2100)
+            ]
+            for _ in range(10):
+                assert requests.get(f"{url}/healthz", timeout=30).status_code == 200
+            assert own_fleet.operator.node(agent.node_id)["id"] == agent.node_id
+            if still_waiting(stalled) > 2000:
+                return
+    pytest.fail("nobody was answered while two thousand bodies were outstanding")
 
 
 @pytest.mark.parametrize("with_token", [True, False])
