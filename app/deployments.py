@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import ColumnElement, bindparam, func, select, update
 from sqlalchemy.orm import Session
 
 from app.clock import rfc3339, utc_now
@@ -79,6 +79,22 @@ def environment_of(deployment_id: str) -> str:
     return environment_id
 
 
+def lock_in_order(session: Session, *where: ColumnElement[bool]) -> None:
+    """Lock the rows of ``deployment_node`` that are about to be written, by node and then by deployment.
+
+    Nudges, fetches, heartbeats and deploys write the same rows. All of them take them in this order: PostgreSQL
+    would find a ring of waiting transactions only after a second, and fail one of them.
+    """
+    rows = (
+        select(DeploymentNode.node_id)
+        .where(*where)
+        .order_by(DeploymentNode.node_id, DeploymentNode.deployment_id)
+        .with_for_update(key_share=True)
+        .subquery()
+    )
+    session.scalar(select(func.count()).select_from(rows))
+
+
 def record_nudged(written: Sequence[tuple[str, str, datetime]]) -> None:
     """Note when nudges were written to their sockets; *written* holds (deployment id, node id, when)."""
 
@@ -112,6 +128,7 @@ def record_fetched(node_id: str) -> None:
     now = utc_now()
 
     def work(session: Session) -> None:
+        lock_in_order(session, *waiting)
         session.execute(update(DeploymentNode).where(*waiting).values(fetched_at=now))
 
     transaction(work)

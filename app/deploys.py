@@ -15,7 +15,7 @@ from sqlalchemy import func, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from app import assembly, audit, pipeline_yaml, revisions, selectors
+from app import assembly, audit, deployments, pipeline_yaml, revisions, selectors
 from app.audit import Actor
 from app.clock import utc_now
 from app.database import snapshot, transaction
@@ -238,18 +238,14 @@ def _act(
     )
     session.add(deployment)
     session.flush()
-    session.execute(
-        update(DeploymentNode)
-        .where(
-            DeploymentNode.status == "PENDING",
-            DeploymentNode.deployment_id.in_(
-                select(Deployment.id).where(
-                    Deployment.pipeline_id == pipeline_id, Deployment.id != deployment.id
-                )
-            ),
-        )
-        .values(status="SUPERSEDED")
+    overtaken = (
+        DeploymentNode.status == "PENDING",
+        DeploymentNode.deployment_id.in_(
+            select(Deployment.id).where(Deployment.pipeline_id == pipeline_id, Deployment.id != deployment.id)
+        ),
     )
+    deployments.lock_in_order(session, *overtaken)
+    session.execute(update(DeploymentNode).where(*overtaken).values(status="SUPERSEDED"))
     if concerned:
         session.execute(
             insert(DeploymentNode),

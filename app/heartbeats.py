@@ -93,7 +93,8 @@ def record(node: AuthenticatedNode, heartbeat: Heartbeat) -> None:
 
 
 def _write(session: Session, authenticated: AuthenticatedNode, heartbeat: Heartbeat, now: datetime) -> bool:
-    node = session.get(Node, authenticated.id, with_for_update=True)
+    # Not FOR UPDATE: a deploy's new rows refer to the node's key, and must not wait for heartbeats (nor in a ring).
+    node = session.get(Node, authenticated.id, with_for_update={"key_share": True})
     if node is None:
         return False
     node.last_seen_at = now

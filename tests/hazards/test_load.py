@@ -4,6 +4,7 @@ import json
 import socket
 import sqlite3
 import threading
+from collections.abc import Callable
 from contextlib import ExitStack
 from http.client import HTTPResponse
 from urllib.parse import urlsplit
@@ -15,7 +16,8 @@ from sqlalchemy import make_url
 
 from app.failure_limits import FAILURES_A_WINDOW
 from tests.conftest import StartServer
-from tests.hazards.conftest import Fleet, MakeFleet
+from tests.hazards.conftest import YAML, Fleet, MakeFleet
+from tests.support.api import AgentByHand
 from tests.support.until import until
 
 
@@ -95,6 +97,59 @@ def test_writers_of_all_workers_wait_for_each_other_and_none_is_lost(fleet: Flee
     assert failures == []
     versions = fleet.operator.call("GET", f"/pipelines/{fleet.pipeline_id}/versions")["items"]
     assert sorted(version["version"] for version in versions) == list(range(1, 11))
+
+
+def test_deploys_and_reports_of_the_same_nodes_never_wait_for_each_other_in_a_ring(
+    start_server: StartServer, make_fleet: MakeFleet, postgresql_url: str
+) -> None:
+    """PostgreSQL finds a ring of waiting transactions after a second and fails one: a deploy could end as a 503.
+
+    A deploy supersedes the rows that nudges, fetches and heartbeats of the same nodes write; all of them take
+    those rows in one order, so there is never a ring.
+    """
+    fleet = make_fleet(start_server({"SIGNALBOX_DATABASE_URL": postgresql_url}))
+    agents = fleet.agents(8)
+    for agent in agents:
+        fleet.connect(agent)
+    fleet.until_connected(agents)
+    other = fleet.operator.create_pipeline(fleet.environment_id, "other", YAML)["id"]
+    ended = threading.Event()
+    refused: list[str] = []
+
+    def ask(act: Callable[[], requests.Response]) -> requests.Response | None:
+        try:
+            answer = act()
+        except requests.RequestException as error:
+            refused.append(repr(error))
+            return None
+        if answer.status_code != 200:
+            refused.append(answer.text)
+            return None
+        return answer
+
+    def follow(agent: AgentByHand) -> None:
+        while not ended.wait(0.05):
+            answer = ask(agent.config)
+            if answer is not None:
+                runs = [
+                    {"pipelineId": each["pipelineId"], "version": each["version"], "status": "RUNNING"}
+                    for each in answer.json()["pipelines"]
+                ]
+                ask(lambda runs=runs: agent.heartbeat(runs))
+
+    followers = [threading.Thread(target=follow, args=[agent]) for agent in agents]
+    for thread in followers:
+        thread.start()
+    for _ in range(8):
+        for pipeline_id in (fleet.pipeline_id, other):
+            ask(lambda id=pipeline_id: fleet.operator.request("POST", f"/pipelines/{id}/deploy", {}))
+    ended.set()
+    for thread in followers:
+        thread.join(60)
+    assert refused == []
+    with psycopg.connect(make_url(postgresql_url).set(drivername="postgresql").render_as_string(False)) as client:
+        count = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+        assert client.execute(count).fetchone() == (0,)
 
 
 def half_sent(url: str, path: str, token: str | None) -> socket.socket:
