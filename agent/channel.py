@@ -16,7 +16,7 @@ OPEN_DEADLINE_SECONDS = 30.0
 REPLACED_WAIT_SECONDS = (60.0, 300.0)
 """Another agent uses this identity: two that each come back at once would fight for ever."""
 QUICK_SECONDS = 1.0
-"""Within so long it is back on an event stream that was left to try the WebSocket, in vain."""
+"""Within so long it opens an event stream in place of a WebSocket that failed."""
 
 
 class Channel:

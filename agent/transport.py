@@ -48,7 +48,8 @@ class TransportChoice:
         """It has answered between two of them: what fails is the WebSocket, not the server."""
         self._retry_at = math.inf
         self._retry_backoff = Backoff(timing.first_retry, timing.longest_retry, random, floor=0.5)
-        self._stream_has_held = False
+        self._stream_fails = False
+        """The last stream ended in a suspicious way, and none has held since."""
 
     @property
     def has_fallen_back(self) -> bool:
@@ -71,28 +72,30 @@ class TransportChoice:
             self._forget_failures()
             self._retry_at = math.inf
             self._retry_backoff.reset()
-        self._stream_has_held = self.current is Transport.SSE
+        else:
+            self._stream_fails = False
 
     def ended(self, event: LinkClosed, lived: float | None, now: float) -> bool:
         """The attempt is over, ``lived`` seconds after the channel came up, or ``None`` if it never did.
 
-        True if the next one, over a stream that is known to hold, need not wait.
+        True if the next one, over a stream that is not known to fail, need not wait.
         """
         is_suspicious = self._is_suspicious(event, lived)
         if self.current is Transport.SSE:
             if is_suspicious:
                 # Both may be broken, or the WebSocket mended meanwhile: take turns.
                 self.current = Transport.WS
-                self._stream_has_held = False
+                self._stream_fails = True
         elif self.has_fallen_back:
             if is_suspicious:
                 self._fall_back(now)
-                return self._stream_has_held
+                return not self._stream_fails
         elif is_suspicious:
             self._failures += 1
             self._proven |= self._answered
             if self._failures >= MOST_FAILURES and self._proven and self.has_stream:
                 self._fall_back(now)
+                return True
         elif lived is not None:
             # Long-lived, or ended by the server's own word, which came through.
             self._forget_failures()
