@@ -148,18 +148,20 @@ def test_another_thread_ends_it_at_once(serve: Serve, sent: bytes) -> None:
     ends.link.close(1)  # once more does nothing
 
 
-def test_a_stream_that_falls_silent_is_dropped_and_comments_keep_it(serve: Serve) -> None:
-    """Nothing read for 45 s, here 1.5, is a dead peer; a comment in time is a living one."""
+def test_a_stream_that_falls_silent_is_dropped_and_comments_keep_it(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing read for 45 s, here 2, is a dead peer; a comment in time is a living one."""
+    monkeypatch.setattr(link, "CONNECT_SECONDS", 1.0)
 
     def answer(peer: Peer) -> None:
         peer.send(RAW + CONNECTED)
-        for _ in range(6):
-            time.sleep(0.3)  # which is the keepalive's interval, not a wait for something
-            peer.send(b": keepalive\n\n")
-        peer.send(DEPLOY)
+        for data in (b": keepalive\n\n", DEPLOY):
+            time.sleep(1.3)  # which is the keepalive's interval, not a wait for something
+            peer.send(data)
         peer.wait_end()
 
-    ends = Ends(read_seconds=1.5)
+    ends = Ends(read_seconds=2.0)
     ends.open(stream_url(serve(answer)))
     assert ends.next() == LinkOpened(1)
     assert ends.next() == Nudged("deploy", "p1")
