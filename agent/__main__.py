@@ -11,6 +11,7 @@ from agent import __version__
 from agent.protocol import rfc3339
 from agent.settings import Settings, SettingsError, read_settings
 from agent.store import Store, StoreError
+from agent.transport import LinkTiming
 
 CANNOT_START = 1
 
@@ -25,8 +26,8 @@ class _Formatter(logging.Formatter):
         return super().format(record).replace("\n", "\\n")
 
 
-def main() -> int:
-    """Run; the exit code."""
+def main(link_timing: LinkTiming | None = None) -> int:
+    """Run; the exit code. ``link_timing`` is for tests that cannot wait for minutes."""
     if sys.argv[1:] == ["--version"]:
         print(f"signalbox-agent {__version__}")
         return 0
@@ -38,7 +39,7 @@ def main() -> int:
         # Only now, when it is sure that it will be needed: requests and websocket take a while to import.
         from agent.loop import Loop
 
-        Loop(settings, store).run()
+        Loop(settings, store, link_timing).run()
     except (SettingsError, StoreError) as error:
         print(error, file=sys.stderr)
         return CANNOT_START

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from agent.plan import Declined, PipelineSpec
+from agent.protocol import Transport
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ class OpenLink:
     generation: int
     url: str
     revision: str | None
+    transport: Transport = Transport.WS
 
 
 @dataclass(frozen=True, slots=True)

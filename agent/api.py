@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
 import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import certifi
 import requests
-from requests.adapters import HTTPAdapter
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from agent import __version__
 from agent.protocol import CONFIG_PATH, CONFIG_REVISION_HEADER, ENROLL_PATH, HEARTBEAT_PATH, SAMPLES_PATH
+from agent.session import CONNECT_SECONDS, USER_AGENT, Attempt, open_session, parse_retry_after, root_cause
 
-CONNECT_SECONDS = 10.0
 READ_SECONDS = 30.0
 """Between two reads; the deadline of the whole request is the caller's."""
 MOST_ANSWER_BYTES = 64 * 1024 * 1024
-USER_AGENT = f"signalbox-agent/{__version__}"
 
 
 class ApiError(Exception):
@@ -50,44 +42,12 @@ class ConfigAnswer:
     etag: str | None
 
 
-class _Attempt:
-    """The sockets of one request, so that another thread can cut it off."""
-
-    def __init__(self) -> None:
-        self._sockets: list[socket.socket] = []
-        self._lock = threading.Lock()
-        self.is_cut = False
-
-    def add(self, connected: socket.socket) -> None:
-        with self._lock:
-            self._sockets.append(connected)
-            if self.is_cut:
-                _shut(connected)
-
-    def cut(self) -> None:
-        with self._lock:
-            self.is_cut = True
-            for connected in self._sockets:
-                _shut(connected)
-
-
-class _Bearer(requests.auth.AuthBase):
-    """Sets the token in a way that a ~/.netrc does not replace."""
-
-    def __init__(self, token: str) -> None:
-        self._token = token
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = f"Bearer {self._token}"
-        return request
-
-
 class Api:
     """Requests to one server. Safe to use from several threads: each request has its own connection."""
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._attempts: dict[tuple[str, int], _Attempt] = {}
+        self._attempts: dict[tuple[str, int], Attempt] = {}
         self._lock = threading.Lock()
 
     def enroll(self, body: Mapping[str, object], deadline_seconds: float) -> tuple[str, str]:
@@ -144,14 +104,11 @@ class Api:
         headers: Mapping[str, str | None] | None = None,
     ) -> tuple[int, Mapping[str, str], bytes]:
         deadline = time.monotonic() + deadline_seconds
-        attempt = _Attempt()
+        attempt = Attempt()
         with self._lock:
             self._attempts[path, generation] = attempt
         try:
-            with requests.Session() as session:
-                session.mount("http://", _Adapter(attempt))
-                session.mount("https://", _Adapter(attempt))
-                session.auth = _Bearer(token) if token is not None else _no_auth
+            with open_session(attempt, token) as session:
                 answer = session.request(
                     method,
                     self._url + path,
@@ -163,7 +120,7 @@ class Api:
                 )
                 content = _read(answer, deadline, attempt, what)
         except (requests.RequestException, OSError, ValueError) as error:
-            reason = "no whole answer in time" if attempt.is_cut else _reason(error)
+            reason = "no whole answer in time" if attempt.is_cut else root_cause(error)
             raise ApiError(f"{what}: {reason}") from error
         finally:
             with self._lock:
@@ -179,59 +136,6 @@ class Api:
         return 200, answer.headers, content
 
 
-class _Adapter(HTTPAdapter):
-    """Makes connections that tell an attempt about their sockets."""
-
-    def __init__(self, attempt: _Attempt) -> None:
-        class PlainConnection(HTTPConnection):
-            def _new_conn(self) -> socket.socket:
-                connected = super()._new_conn()
-                attempt.add(connected)
-                return connected
-
-        class TlsConnection(HTTPSConnection):
-            def connect(self) -> None:
-                super().connect()
-                attempt.add(self.sock)
-
-        class PlainPool(HTTPConnectionPool):
-            ConnectionCls = PlainConnection
-
-        class TlsPool(HTTPSConnectionPool):
-            ConnectionCls = TlsConnection
-
-        self._pools = {"http": PlainPool, "https": TlsPool}
-        super().__init__(max_retries=0)
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = self._pools
-
-    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
-        manager = super().proxy_manager_for(*args, **kwargs)
-        manager.pool_classes_by_scheme = self._pools
-        return manager
-
-
-def ca_bundle() -> str:
-    """The certificate authorities that requests trusts, for whoever must trust the same ones."""
-    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
-        if os.environ.get(name):
-            return os.environ[name]
-    return certifi.where()
-
-
-def parse_retry_after(text: str | None) -> float | None:
-    """Seconds of a ``Retry-After``, at most an hour; ``None`` where it is absent or a date."""
-    if text is None or not text.strip().isdigit():
-        return None
-    return min(float(text), 3600.0)
-
-
-def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    return request
-
-
 def _headers(extra: Mapping[str, str | None], *, has_body: bool) -> dict[str, str]:
     # The server closes what is idle after a few seconds; a connection kept for the next poll would be a stale one.
     headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", "Connection": "close"}
@@ -240,7 +144,7 @@ def _headers(extra: Mapping[str, str | None], *, has_body: bool) -> dict[str, st
     return headers | {name: value for name, value in extra.items() if value is not None}
 
 
-def _read(answer: requests.Response, deadline: float, attempt: _Attempt, what: str) -> bytes:
+def _read(answer: requests.Response, deadline: float, attempt: Attempt, what: str) -> bytes:
     """The whole body; a read may wait READ_SECONDS, all of them together no longer than the deadline."""
     parts: list[bytes] = []
     length = 0
@@ -277,19 +181,3 @@ def _refusal(status: int, content: bytes) -> str:
     except (ValueError, RecursionError):
         sentence = None
     return f"the server answered {status}" + (f": {str(sentence)[:300]}" if sentence else "")
-
-
-def _reason(error: Exception) -> str:
-    """What lies at the bottom of requests' and urllib3's layers of exceptions."""
-    cause: BaseException = error
-    while (below := cause.__cause__ or cause.__context__) is not None:
-        cause = below
-    return f"{type(cause).__name__}: {cause}"[:300]
-
-
-def _shut(connected: socket.socket) -> None:
-    try:
-        connected.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        # Already closed: there is nothing left to cut.
-        return

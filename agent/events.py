@@ -101,6 +101,8 @@ class LinkClosed:
     code: CloseCode | int | None = None
     reason: str = ""
     unauthorized: bool = False
+    unreachable: bool = False
+    """No connection was made at all, which says nothing about what the network would do to one."""
     retry_after: float | None = None
 
 

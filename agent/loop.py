@@ -65,6 +65,7 @@ from agent.sampler import Sampler, is_healthy
 from agent.settings import Settings
 from agent.state import Agent
 from agent.store import Store, StoreError
+from agent.transport import LinkTiming
 
 log = logging.getLogger("agent")
 
@@ -84,12 +85,12 @@ INTERNAL_ERROR = 70
 class Loop:
     """The agent as a running program."""
 
-    def __init__(self, settings: Settings, store: Store) -> None:
+    def __init__(self, settings: Settings, store: Store, link_timing: LinkTiming | None = None) -> None:
         boot_id = uuid.uuid4().hex
         self._settings = settings
         self._store = store
         self._queue: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        self._agent = Agent(settings.poll_interval_seconds, Random())
+        self._agent = Agent(settings.poll_interval_seconds, Random(), link_timing=link_timing)
         self._launcher = Launcher()
         self._runner = Runner(store, self._launcher, settings.vector_bin, self._queue.put)
         self._sampler = Sampler(self._runner, settings.labels, boot_id)
@@ -144,7 +145,7 @@ class Loop:
                 log.warning("fetch given up after %g s, nothing is changed", FETCH_DEADLINE_SECONDS)
                 self._api.abandon(CONFIG_PATH, action.generation)
             case OpenLink():
-                self._link.open(action.generation, action.url, self._token, action.revision)
+                self._link.open(action, self._token)
             case CloseLink():
                 self._link.close(action.generation)
             case SendHeartbeat():

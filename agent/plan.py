@@ -101,6 +101,8 @@ class Plan:
     revision: str | None = None
     intervals: Intervals = Intervals()
     websocket_url: str | None = None
+    push_url: str | None = None
+    """Where the push channel is as server-sent events."""
     sample_requests: tuple[SampleRequest, ...] = ()
     pending_action: PendingAction | None = None
 
@@ -164,6 +166,7 @@ def parse_plan(body: object) -> Plan:
         revision=_optional_text(answer, "configRevision"),
         intervals=intervals,
         websocket_url=_optional_text(answer, "websocketUrl"),
+        push_url=_optional_text(answer, "pushUrl"),
         sample_requests=_sample_requests(answer.get("sampleRequests")),
         pending_action=parse_action(answer.get("pendingAction")),
     )

@@ -20,9 +20,9 @@ WEBSOCKET_PATH = "/api/agent/ws"
 SSE_PATH = "/api/agent/push"
 
 CONFIG_REVISION_HEADER = "X-Config-Revision"
-"""On the push upgrade: the revision that the agent runs or tried in vain; it is nudged only if behind."""
+"""On opening the push channel: the revision that the agent runs or tried in vain; it is nudged only if behind."""
 AGENT_INSTANCE_HEADER = "X-Agent-Instance"
-"""On the push upgrade: the agent's boot id. A takeover by the same instance is a reconnect, not a duel."""
+"""On opening the push channel: the agent's boot id. A takeover by the same instance is a reconnect, not a duel."""
 
 
 class MessageType(StrEnum):
@@ -34,6 +34,15 @@ class MessageType(StrEnum):
     POLL_INTERVAL = "poll_interval"
     TAP_START = "tap_start"
     TAP_STOP = "tap_stop"
+
+
+class Transport(StrEnum):
+    """The form of a push channel; one node has one live channel, whichever form."""
+
+    WS = "ws"
+    """A WebSocket."""
+    SSE = "sse"
+    """Server-sent events."""
 
 
 class Reason(StrEnum):
@@ -89,6 +98,8 @@ class CloseCode(IntEnum):
     TOO_BIG = 1009
 
 
+CLOSE_EVENT = "close"
+"""The last event of an event stream, ``{code, reason}``, in place of a close frame."""
 REPLACED = "replaced"
 REVOKED = "revoked"
 

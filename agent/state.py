@@ -57,6 +57,7 @@ from agent.poll import Poll
 from agent.protocol import ActionType
 from agent.report import Report
 from agent.supervisor import Supervisor
+from agent.transport import LinkTiming
 
 REMEMBERED_IDS = 256
 """So many ids of actions and of sample requests are remembered, so that none is done twice."""
@@ -68,11 +69,15 @@ class Agent:
     """All that the agent knows. :meth:`handle` is the only way to change it."""
 
     def __init__(
-        self, first_poll_interval_seconds: float, random: Random, timing: Timing | None = None
+        self,
+        first_poll_interval_seconds: float,
+        random: Random,
+        timing: Timing | None = None,
+        link_timing: LinkTiming | None = None,
     ) -> None:
         self._supervisor = Supervisor(timing or Timing(), random)
         self._poll = Poll(first_poll_interval_seconds, random)
-        self._channel = Channel(random)
+        self._channel = Channel(random, link_timing)
         self._report = Report(random)
         self._random = random
         self._booted_at = 0.0
@@ -136,14 +141,17 @@ class Agent:
             case ConfigUnchanged():
                 if self._poll.is_awaited(event.generation):
                     self._poll.succeeded(now, idle=self._is_idle(now))
+                    self._channel.choice.server_answered()
                 return []
             case FetchFailed():
                 return self._fetch_failed(event, now)
             case HeartbeatSent():
                 self._report.sent(event.generation, now, self._heartbeat_interval())
+                self._channel.choice.server_answered()
                 return []
             case HeartbeatFailed():
                 if self._report.failed(event.generation, now, event.retry_after):
+                    self._channel.choice.server_failed()
                     return [Log(logging.WARNING, f"heartbeat failed error={event.error!r}")]
                 return []
             case LinkOpened():
@@ -191,7 +199,10 @@ class Agent:
             self._report.change(now)
         running, tried = self._supervisor.running_revision(), self._supervisor.tried_revision()
         actions += self._poll.due(now, running or tried, self._etag, idle=self._is_idle(now))
+        was_open = self._channel.is_open
         actions += self._channel.due(now, running or tried)
+        if was_open and not self._channel.is_open:
+            self._rely_on_polls(now)
         actions += self._report.overdue(now)
         if self._report.is_due(now):
             reports = self._supervisor.reports(now)
@@ -239,9 +250,10 @@ class Agent:
         earlier = self._poll.intervals
         self._poll.follow(plan.intervals)
         self._poll.succeeded(now, idle=self._is_idle(now))
+        self._channel.choice.server_answered()
         if plan.intervals != earlier:
             self._report.hurry(now, self._heartbeat_interval())
-        self._channel.learn(plan.websocket_url, plan.intervals.reconnect_spread, now)
+        self._channel.learn(plan.websocket_url, plan.push_url, plan.intervals.reconnect_spread, now)
         return self._supervisor.apply(plan, now) + self._take_up_wishes(plan, now)
 
     def _take_up_wishes(self, plan: Plan, now: float) -> list[Action]:
@@ -262,26 +274,30 @@ class Agent:
             unauthorized=event.unauthorized,
             retry_after=event.retry_after,
         )
+        self._channel.choice.server_failed()
         # Whatever the reason: everything that runs goes on running.
         return [Log(logging.WARNING, f"fetch failed, nothing is changed error={event.error!r}")]
 
     def _link_opened(self, event: LinkOpened, now: float) -> list[Action]:
-        if not self._channel.opened(event.generation, now):
+        actions = self._channel.opened(event.generation, now)
+        if actions is None:
             # An attempt that was given up has come through after all.
             return [CloseLink(event.generation)]
         self._report.change(now)
         if self._poll.has_failed_last():
             self._poll.nudge(now)
-        return [Log(logging.INFO, "link state=open")]
+        return actions
 
     def _link_closed(self, event: LinkClosed, now: float) -> list[Action]:
-        if not self._channel.closed(event, now):
-            return []
+        actions = self._channel.closed(event, now)
+        if actions:
+            self._rely_on_polls(now)
+        return actions
+
+    def _rely_on_polls(self, now: float) -> None:
+        """The channel is down: what was not due for minutes is due soon."""
         self._poll.hurry(now, idle=False)
         self._report.hurry(now, self._heartbeat_interval())
-        wait = self._channel.next_deadline() - now
-        code = f" code={int(event.code)} reason={event.reason!r}" if event.code is not None else ""
-        return [Log(logging.WARNING, f"link state=closed{code} error={event.error!r} next_try={wait:.1f}s")]
 
     def _take_up_action(self, action: PendingAction, now: float) -> list[Action]:
         if not self._is_new(f"action {action.action_id}"):

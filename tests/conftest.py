@@ -192,11 +192,13 @@ def start_server(
 
 @pytest.fixture
 def start_agent(tmp_path: Path) -> Iterator[StartAgent]:
-    """Starts agents for this test alone: `start_agent(url, enrollment_token, settings={})`."""
+    """Starts agents for this test alone: `start_agent(url, enrollment_token, settings={}, module="agent")`."""
     with ExitStack() as running:
 
-        def start(url: str, token: str, settings: Mapping[str, str] | None = None) -> AgentProcess:
-            agent = AgentProcess(_numbered_folder(tmp_path, "agent"), url, token, settings)
+        def start(
+            url: str, token: str, settings: Mapping[str, str] | None = None, module: str = "agent"
+        ) -> AgentProcess:
+            agent = AgentProcess(_numbered_folder(tmp_path, "agent"), url, token, settings, module)
             running.callback(agent.close)
             return agent.start()
 

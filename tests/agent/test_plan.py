@@ -54,6 +54,7 @@ def test_a_whole_answer_is_understood() -> None:
             "idleHeartbeatIntervalMs": 7000,
             "reconnectSpreadMs": 8000,
             "websocketUrl": "ws://x/api/agent/ws",
+            "pushUrl": "http://x/api/agent/push",
             "configRevision": "r",
             "sampleRequests": [{"requestId": "s", "pipelineId": "p1", "componentKeys": ["a"], "limit": 5}, 7],
             "pendingAction": {"type": "restart", "actionId": "a1", "pipelineId": "p1"},
@@ -64,6 +65,7 @@ def test_a_whole_answer_is_understood() -> None:
     assert (pipeline.version, pipeline.log_level, pipeline.secrets) == (3, "debug", {"VF_SECRET_A": "x"})
     assert [file.base_name for file in pipeline.cert_files] == ["ca.pem"]
     assert plan.held == {"p1"}
+    assert (plan.websocket_url, plan.push_url) == ("ws://x/api/agent/ws", "http://x/api/agent/push")
     assert plan.intervals == Intervals(5, 60, 6, 7, 8)
     assert [request.request_id for request in plan.sample_requests] == ["s"]
     assert plan.pending_action is not None

@@ -23,11 +23,20 @@ class AgentProcessError(Exception):
 class AgentProcess:
     """One agent on one data folder; started again, it is the same node."""
 
-    def __init__(self, folder: Path, url: str, token: str, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        url: str,
+        token: str,
+        settings: Mapping[str, str] | None = None,
+        module: str = "agent",
+    ) -> None:
         """Not started yet. `folder` exists, `token` is for enrollment, `settings` are SIGNALBOX_* variables.
 
-        Vector is the stand-in of the demo unless `settings` names another.
+        Vector is the stand-in of the demo unless `settings` names another. `module` is what is run in place of
+        the agent: the same, with delays that a test can wait for.
         """
+        self.module = module
         self.folder = folder
         self.data = folder / "data"
         self.log = folder / "agent.log"
@@ -63,7 +72,7 @@ class AgentProcess:
         self.data.mkdir(exist_ok=True)
         environment = {**clean_environment(), **self.settings}
         self._process = ChildProcess(
-            [sys.executable, "-m", "agent"], log=self.log, env=environment, cwd=PROJECT
+            [sys.executable, "-m", self.module], log=self.log, env=environment, cwd=PROJECT
         )
         return self
 

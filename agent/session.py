@@ -1,0 +1,143 @@
+"""HTTP to one server, on connections that another thread can cut off at any time."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from typing import Any
+
+import certifi
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from agent import __version__
+
+CONNECT_SECONDS = 10.0
+USER_AGENT = f"signalbox-agent/{__version__}"
+
+
+class Attempt:
+    """The sockets of one request, so that another thread can cut it off."""
+
+    def __init__(self) -> None:
+        self._sockets: list[socket.socket] = []
+        self._lock = threading.Lock()
+        self.is_cut = False
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether a connection was made, to the server or to a proxy before it."""
+        with self._lock:
+            return bool(self._sockets)
+
+    def add(self, connected: socket.socket) -> None:
+        """Take note of a socket of this request; called by the connection that has just been made."""
+        with self._lock:
+            self._sockets.append(connected)
+            if self.is_cut:
+                _shut(connected)
+
+    def set_read_deadline(self, seconds: float) -> None:
+        """Each read from now on may wait so long."""
+        with self._lock:
+            for connected in self._sockets:
+                connected.settimeout(seconds)
+
+    def cut(self) -> None:
+        """End it, now or as soon as it is connected; whoever reads from it sees the end."""
+        with self._lock:
+            self.is_cut = True
+            for connected in self._sockets:
+                _shut(connected)
+
+
+def open_session(attempt: Attempt, token: str | None) -> requests.Session:
+    """A session whose connections ``attempt`` can cut, with the token on every request; close it."""
+    session = requests.Session()
+    session.mount("http://", _Adapter(attempt))
+    session.mount("https://", _Adapter(attempt))
+    session.auth = _Bearer(token) if token is not None else _no_auth
+    return session
+
+
+def ca_bundle() -> str:
+    """The certificate authorities that requests trusts, for whoever must trust the same ones."""
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        if os.environ.get(name):
+            return os.environ[name]
+    return certifi.where()
+
+
+def parse_retry_after(text: str | None) -> float | None:
+    """Seconds of a ``Retry-After``, at most an hour; ``None`` where it is absent or a date."""
+    if text is None or not text.strip().isdigit():
+        return None
+    return min(float(text), 3600.0)
+
+
+def root_cause(error: Exception) -> str:
+    """What lies at the bottom of requests' and urllib3's layers of exceptions, in one sentence."""
+    cause: BaseException = error
+    while (below := cause.__cause__ or cause.__context__) is not None:
+        cause = below
+    return f"{type(cause).__name__}: {cause}"[:300]
+
+
+class _Bearer(requests.auth.AuthBase):
+    """Sets the token in a way that a ~/.netrc does not replace."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
+class _Adapter(HTTPAdapter):
+    """Makes connections that tell an attempt about their sockets."""
+
+    def __init__(self, attempt: Attempt) -> None:
+        class PlainConnection(HTTPConnection):
+            def _new_conn(self) -> socket.socket:
+                connected = super()._new_conn()
+                attempt.add(connected)
+                return connected
+
+        class TlsConnection(HTTPSConnection):
+            def connect(self) -> None:
+                super().connect()
+                attempt.add(self.sock)
+
+        class PlainPool(HTTPConnectionPool):
+            ConnectionCls = PlainConnection
+
+        class TlsPool(HTTPSConnectionPool):
+            ConnectionCls = TlsConnection
+
+        self._pools = {"http": PlainPool, "https": TlsPool}
+        super().__init__(max_retries=0)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = self._pools
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
+        manager = super().proxy_manager_for(*args, **kwargs)
+        manager.pool_classes_by_scheme = self._pools
+        return manager
+
+
+def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
+
+
+def _shut(connected: socket.socket) -> None:
+    try:
+        connected.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        # Already closed: there is nothing left to cut.
+        return
