@@ -7,11 +7,13 @@ import uuid
 import pytest
 import requests
 
+from agent.protocol import REPLACED
 from app.push.broker import Channels, Publisher
 from app.push.claims import Claims, HeldOffError
 from app.push.connection import Connection
 from app.push.hub import Hub
 from app.push.presence import Entry, Registry
+from app.push.records import Records
 from app.push.redis_gate import RedisGate
 from tests.conftest import StartServer
 from tests.hazards.conftest import Fleet
@@ -123,11 +125,14 @@ class Side:
         self.registry = Registry(self.gate, prefix)
         self.worker_id = uuid.uuid4().hex
         self.closed: dict[str, str] = {}
-        self.hub = Hub(
-            lambda connection, reason: self.closed.update({connection.connection_id: reason}), _quiet
-        )
+        self.hub = Hub(self._on_closed, _quiet)
         publisher = Publisher(self.gate, Channels(prefix))
+        self.records = Records(self.registry, publisher, None)  # type: ignore[arg-type]  # it asks nothing here
         self.claims = Claims(self.registry, publisher, self.hub, self._entry, lambda function: function())
+
+    def _on_closed(self, connection: Connection, reason: str) -> None:
+        self.closed[connection.connection_id] = reason
+        self.records.ended(connection, by_itself=reason != REPLACED)
 
     def _entry(self, connection: Connection) -> Entry:
         c = connection
@@ -194,6 +199,30 @@ def test_an_old_socket_that_is_dead_is_dropped_before_the_claim(side: Side) -> N
         assert newer.fence > connection.fence
         side.gate.run(lambda client: client.delete(side.registry.dials("n")))
     side.close()
+
+
+def test_an_end_that_is_noticed_after_the_takeover_takes_it_back(
+    side: Side, redis_server: RedisServer
+) -> None:
+    """The agent let go and landed elsewhere before the worker that held it looked: nobody lost anything."""
+    prefix = side.registry.lease("").removesuffix("worker:")
+    rival = Side(redis_server.url, prefix)
+    for each in (side, rival):
+        each.registry.renew_lease(each.worker_id, "host:1")
+    loser = side
+    peer = loser.hold(loser.admit())
+    for _ in range(6):
+        winner = rival if loser is side else side
+        peer.close()
+        connection = winner.admit()
+        loser.hub.turn()
+        assert set(loser.closed.values()) == {"agent closed"}
+        loser.records.flush()
+        peer, loser = winner.hold(connection), winner
+    assert side.registry.of(["n"])["n"].duel is None
+    peer.close()
+    side.close()
+    rival.close()
 
 
 def test_a_duel_lasts_until_it_has_been_quiet(side: Side, redis_server: RedisServer) -> None:
