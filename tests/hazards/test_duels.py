@@ -176,8 +176,13 @@ def test_what_a_dead_worker_held_is_not_taken_over(side: Side, redis_server: Red
         dead.admit()
         dead.registry.end_lease(dead.worker_id)
         dead.close()
-    assert side.admit().fence > 0
+    side.registry.renew_lease(side.worker_id, "host:1")
+    peer = side.hold(side.admit())
+    rival = Side(redis_server.url, prefix)
+    assert rival.admit().fence > 0, "it is the first that takes over from anybody alive"
     assert side.registry.of(["n"])["n"].duel is None
+    peer.close()
+    rival.close()
     side.close()
 
 
@@ -241,7 +246,7 @@ def test_a_duel_lasts_until_it_has_been_quiet(side: Side, redis_server: RedisSer
     with pytest.raises(HeldOffError) as held_off:
         side.admit()
     assert (held_off.value.reason, held_off.value.retry_after) == ("duel", 60)
-    side.gate.run(lambda client: client.delete(side.registry.duel("n")))
+    rival.registry.end_lease(rival.worker_id)  # the incumbent's worker dies, and the incumbent with it
     assert side.admit().fence > 0
     for peer in peers:
         peer.close()
