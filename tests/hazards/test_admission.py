@@ -59,19 +59,16 @@ def pauses(agent: AgentByHand, most: int = 40) -> Iterator[int]:
 def test_a_node_that_dials_in_a_tight_loop_is_told_to_pause_longer_each_time(own_fleet: Fleet) -> None:
     """Counted across both workers: ten dials are too many, whichever they reach; nobody else is concerned."""
     agent, neighbour = own_fleet.agents(2)
-    started = time.monotonic()
-    first = list(pauses(agent, 10))
-    if time.monotonic() - started < 9:  # else the machine was too slow for a tight loop
-        assert first
-        assert set(first) <= {1, 2}
+    first = until(lambda: list(pauses(agent, 10)), what="a first pause")
+    assert min(first) >= 1
     assert refusal(neighbour) is None
     until(lambda: refusal(agent) is None, every=0.2, what="the end of the pause, though it was not kept")
-    assert max(pauses(agent, 4)) in (3, 4)
+    until(lambda: max(pauses(agent, 4), default=0) > 2, every=0.2, what="a longer pause")
     with pytest.raises(EventStreamError) as refused:
         EventStream.connect(agent.url, agent.token)
     assert refused.value.status == 503
     assert agent.config().status_code == 200
-    assert refusals(own_fleet)["damped"] >= 3
+    assert refusals(own_fleet)["damped"] >= len(first) + 2
     assert "duel" not in own_fleet.operator.node(agent.node_id)["push"]
 
 
@@ -83,15 +80,15 @@ def test_without_redis_a_worker_damps_from_memory(
     fleet = make_fleet(start_server(settings, workers=1))
     agent = fleet.agent()
     assert refusal(agent) is None
-    assert set(pauses(agent, 10)) <= {1, 2}
-    assert refusals(fleet)["damped"] >= 1
+    told = until(lambda: list(pauses(agent, 10)), what="a pause")
+    assert refusals(fleet)["damped"] == len(told)
 
 
 def test_a_full_worker_and_one_that_is_asked_too_fast_refuse_in_this_order(
     start_server: StartServer, make_fleet: MakeFleet
 ) -> None:
     """Rate before the token, the token before the places; plain requests go on, and who has a place keeps it."""
-    settings = {"SIGNALBOX_MAX_SOCKETS": "2", "SIGNALBOX_UPGRADE_RATE": "20"}
+    settings = {"SIGNALBOX_MAX_SOCKETS": "2", "SIGNALBOX_UPGRADE_RATE": "10"}
     fleet = make_fleet(start_server(settings, workers=1))
     agents = fleet.agents(3)
     clients = [fleet.connect(agent) for agent in agents[:2]]
@@ -120,7 +117,7 @@ def test_a_full_worker_and_one_that_is_asked_too_fast_refuse_in_this_order(
     seconds = time.monotonic() - started
     by_status = {status: [a for a in answers if a.status == status] for status in {a.status for a in answers}}
     assert set(by_status) <= {401, 503}
-    assert len(by_status[401]) <= 20 + 20 * seconds + 1
+    assert len(by_status.get(401, [])) <= 10 + 10 * seconds + 1
     told = [int(answer.headers["retry-after"]) for answer in by_status[503]]
     assert min(told) >= 1
     assert max(told) <= 60

@@ -2,6 +2,7 @@
 
 import re
 import socket
+import threading
 import uuid
 
 import pytest
@@ -209,12 +210,15 @@ def test_an_old_socket_that_is_dead_is_dropped_before_the_claim(side: Side) -> N
 def test_an_end_that_is_noticed_after_the_takeover_takes_it_back(
     side: Side, redis_server: RedisServer
 ) -> None:
-    """The agent let go and landed elsewhere before the worker that held it looked: nobody lost anything."""
+    """The agent let go and landed elsewhere before the worker that held it looked: nobody lost anything.
+
+    A newcomer that would be held off waits for a moment whether some worker is about to say so.
+    """
     prefix = side.registry.lease("").removesuffix("worker:")
     rival = Side(redis_server.url, prefix)
     for each in (side, rival):
         each.registry.renew_lease(each.worker_id, "host:1")
-    loser = side
+    loser, saying = side, []
     peer = loser.hold(loser.admit())
     for _ in range(6):
         winner = rival if loser is side else side
@@ -222,8 +226,11 @@ def test_an_end_that_is_noticed_after_the_takeover_takes_it_back(
         connection = winner.admit()
         loser.hub.turn()
         assert set(loser.closed.values()) == {"agent closed"}
-        loser.records.flush()
+        saying.append(threading.Timer(0.15, loser.records.flush))
+        saying[-1].start()
         peer, loser = winner.hold(connection), winner
+    for timer in saying:
+        timer.join(10)
     assert side.registry.of(["n"])["n"].duel is None
     peer.close()
     side.close()
