@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, exists, func, literal, not_, or_, select, tuple_
 
-from app import node_status, server_settings
+from app import node_status, presence, server_settings
 from app.assembly import NodePlan
 from app.clock import utc_now
 from app.database import snapshot
@@ -25,7 +25,6 @@ from app.node_status import FAILED_STATUSES, Clock, NodeStatus, Plans
 from app.paging import DEFAULT_LIMIT, Page, decode_cursor, encode_cursor
 from app.push.presence import Presence
 from app.selectors import Selector
-from app.switchboard_process import switchboard
 
 Query = Select[*tuple[Any, ...]]
 
@@ -162,8 +161,8 @@ def rows(node_ids: Sequence[str]) -> list[NodeRow]:
 def counts(environment_id: str | None = None) -> FleetCounts:
     """The counts of the whole fleet or of one environment."""
     inside: list[ColumnElement[bool]] = [Node.environment_id == environment_id] if environment_id else []
-    connected = switchboard().connected_ids()
     clock = Clock(server_settings.intervals(), utc_now())
+    connected = presence.connected_ids(clock)
     silent = select(Node.id).where(_is_silent(clock, connected), *inside)
     ids = snapshot(lambda session: session.scalars(select(Node.id).where(*inside)).all())
     silent_ids = snapshot(lambda session: session.scalars(silent).all())
@@ -190,8 +189,9 @@ class _Filter:
     @classmethod
     def of(cls, status: str | None, connected: bool | None, label: Selector | None) -> _Filter:
         asks_presence = connected is not None or status in (NodeStatus.HEALTHY, NodeStatus.UNREACHABLE)
-        connected_ids = switchboard().connected_ids() if asks_presence else None
-        return cls(status, connected, label, connected_ids, Clock(server_settings.intervals(), utc_now()))
+        clock = Clock(server_settings.intervals(), utc_now())
+        connected_ids = presence.connected_ids(clock) if asks_presence else None
+        return cls(status, connected, label, connected_ids, clock)
 
     @property
     def leaves_out(self) -> bool:
@@ -325,8 +325,8 @@ def _rows(nodes: Sequence[Any]) -> list[NodeRow]:
         reported[state.node_id][state.pipeline_id] = state
         names[state.pipeline_id] = name
     plans = Plans(nodes)
-    presence = switchboard().presence(ids)
     clock = Clock(server_settings.intervals(), utc_now())
+    push = presence.of(nodes, clock)
     return [
         NodeRow(
             id=node.id,
@@ -335,8 +335,8 @@ def _rows(nodes: Sequence[Any]) -> list[NodeRow]:
             os=node.os,
             environment_id=node.environment_id,
             environment_name=node.environment_name,
-            status=clock.status(presence[node.id].connected, node.last_seen_at, node.last_heartbeat_at),
-            push=presence[node.id],
+            status=clock.status(push[node.id].connected, node.last_seen_at, node.last_heartbeat_at),
+            push=push[node.id],
             labels={**node.agent_labels, **node.operator_labels},
             agent_labels=node.agent_labels,
             operator_labels=node.operator_labels,

@@ -19,6 +19,8 @@ from app.server_settings import Intervals
 from app.standings import is_behind
 
 MISSED_HEARTBEATS = 3
+STREAM_HEARTBEATS = 2.5
+"""So many heartbeat intervals may pass without a request before an open event stream proves nothing."""
 LEAST_SILENCE = timedelta(seconds=45)
 CHUNK = 1000
 """Ids in one query."""
@@ -65,6 +67,13 @@ class Clock:
         idle = self.intervals.idle_heartbeat_interval_ms
         milliseconds = self.intervals.heartbeat_interval_ms if connected is False else idle
         return self.now - max(LEAST_SILENCE, MISSED_HEARTBEATS * timedelta(milliseconds=milliseconds))
+
+    @property
+    def stream_silent_before(self) -> datetime:
+        """A node on an event stream whose last request is older than this does not count as connected."""
+        return self.now - STREAM_HEARTBEATS * timedelta(
+            milliseconds=self.intervals.idle_heartbeat_interval_ms
+        )
 
     def status(
         self, connected: bool | None, last_seen_at: datetime | None, last_heartbeat_at: datetime | None

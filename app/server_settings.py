@@ -96,7 +96,7 @@ def update(actor: Actor, wanted: Mapping[str, int]) -> Intervals:
 
 
 def _tell(changed: Mapping[str, int]) -> None:
-    node_ids = sorted(switchboard().connected_ids() or ())
+    node_ids = sorted(switchboard().connected() or ())
     if "pollIntervalMs" in changed:
         switchboard().nudge(node_ids, messages.poll_interval(changed["pollIntervalMs"]))
     if changed.keys() - {"pollIntervalMs"}:

@@ -10,6 +10,7 @@ from app.agent_api.push_channel import HandOverThread
 from app.config import Settings
 from app.extensions import csrf, sock
 from app.failure_limits import FailureLimits, GoodTokensInRedis
+from app.upgrade_rate import ReconnectSpread, UpgradeRate
 
 
 def sock_server_options() -> dict[str, object]:
@@ -22,6 +23,8 @@ def init_app(app: Flask) -> None:
     settings: Settings = app.extensions["settings"]
     shared = GoodTokensInRedis(switchboard_process.of(app).gate, settings.redis_prefix)
     app.extensions["failure_limits"] = FailureLimits(shared)
+    app.extensions["upgrade_rate"] = UpgradeRate(settings.upgrade_rate)
+    app.extensions["reconnect_spread"] = ReconnectSpread(settings)
     csrf.exempt(views.blueprint)
     app.register_blueprint(views.blueprint)
     sock.init_app(app)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 import socket as socket_module
 import ssl
 import threading
@@ -17,19 +18,25 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Request, Response, current_app, g, has_request_context, request
 from simple_websocket import ConnectionClosed
+from sqlalchemy.exc import SQLAlchemyError
 
-from agent.protocol import CONFIG_REVISION_HEADER, PONG_GRACE_SECONDS
+from agent.protocol import AGENT_INSTANCE_HEADER, CONFIG_REVISION_HEADER, PONG_GRACE_SECONDS
 from app.config import Settings
 from app.enrollment import AuthenticatedNode
-from app.errors import InvalidInputError, UnavailableError
+from app.errors import InvalidInputError, TooManyRequestsError, UnauthorizedError, UnavailableError
 from app.push import meters
+from app.push.claims import HeldOffError
 from app.push.connection import Connection, LoopEnd, Transport
 from app.push.hub import KEEPALIVE_TURNS
 from app.push.worker import Worker
 from app.switchboard_process import become_worker, switchboard, worker_of_this_process
+from app.upgrade_rate import UpgradeRate
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+INSTANCE = re.compile(r"[0-9A-Za-z._:-]{1,64}")
+"""What an agent may call a run of its own; anything else counts as not said."""
 
 TCP_USER_TIMEOUT_MS = 10_000
 """A peer that acknowledges nothing for so long has vanished (hazard 17)."""
@@ -71,9 +78,11 @@ class HandedOver(Response):
 
 
 def check_upgrade(upgrade: Request) -> None:
-    """Refuse what cannot become a WebSocket, before anything else is done.
+    """Refuse what cannot become a WebSocket, before anything else is done and anybody else is asked.
 
-    :raises UnavailableError: this worker takes no new sockets just now.
+    The order of all refusals: draining, handshake, rate; token; full; damped, duel. Each is counted.
+
+    :raises UnavailableError: this worker takes no new sockets just now, or no more of them.
     :raises InvalidInputError: the handshake breaks RFC 6455, section 4.2.1, or brings bytes with it.
     """
     _check_open()
@@ -84,6 +93,7 @@ def check_upgrade(upgrade: Request) -> None:
     if not _is_key(upgrade.headers.get("Sec-WebSocket-Key", "")):
         _refuse("The WebSocket key must be the base64 form of 16 bytes.", "Sec-WebSocket-Key")
     _check_nothing_behind(upgrade)
+    _check_rate()
 
 
 def check_stream(opening: Request) -> None:
@@ -92,6 +102,7 @@ def check_stream(opening: Request) -> None:
     if opening.method != "GET":
         _refuse("The event stream is opened with a GET.", "method")
     _check_nothing_behind(opening)
+    _check_rate()
 
 
 def _check_open() -> None:
@@ -104,6 +115,33 @@ def _check_open() -> None:
         raise UnavailableError("This worker is going away; connect again.", retry_after=1)
 
 
+def _check_rate() -> None:
+    """Before the token: a herd must not cost a look into the database each (hazard 29)."""
+    rate: UpgradeRate = current_app.extensions["upgrade_rate"]
+    seconds = rate.retry_after()
+    if seconds is not None:
+        meters.REFUSALS.labels("rate").inc()
+        raise UnavailableError(
+            f"More agents connect to this worker than it takes a second; try again in {seconds} s.",
+            retry_after=seconds,
+        )
+
+
+def counted(check: Callable[[], AuthenticatedNode]) -> AuthenticatedNode:
+    """What *check* makes of the token; a refusal is counted among the upgrades'."""
+    try:
+        return check()
+    except UnauthorizedError:
+        meters.REFUSALS.labels("token").inc()
+        raise
+    except TooManyRequestsError:
+        meters.REFUSALS.labels("failures").inc()
+        raise
+    except (SQLAlchemyError, UnavailableError):
+        meters.REFUSALS.labels("database").inc()
+        raise
+
+
 def _check_nothing_behind(opening: Request) -> None:
     if (opening.content_length or 0) > 0 or opening.headers.get("Transfer-Encoding"):
         _refuse("Opening the push channel takes no body.", "body")
@@ -114,7 +152,7 @@ def _check_nothing_behind(opening: Request) -> None:
 def prepare(opening: Request, node: AuthenticatedNode, transport: Transport) -> None:
     """Claim the node for the channel that is about to be opened: presence first, then the answer.
 
-    :raises UnavailableError: this worker holds as many sockets as it may.
+    :raises UnavailableError: this worker holds as many sockets as it may, or the node is held off.
     """
     board = switchboard()
     settings = _settings()
@@ -125,13 +163,19 @@ def prepare(opening: Request, node: AuthenticatedNode, transport: Transport) -> 
     # No compression: it costs 100 KiB a socket, and simple-websocket would accept the offer.
     opening.environ.pop("HTTP_SEC_WEBSOCKET_EXTENSIONS", None)
     g.is_handed_over = _can_hand_over(opening.environ.get("gunicorn.socket"))
-    g.connection = board.claim(
-        node.id,
-        node.environment_id,
-        transport,
-        opening.remote_addr or "",
-        opening.headers.get(CONFIG_REVISION_HEADER, "").strip()[:64] or None,
-    )
+    instance = opening.headers.get(AGENT_INSTANCE_HEADER, "").strip()
+    try:
+        g.connection = board.claim(
+            node.id,
+            node.environment_id,
+            transport,
+            opening.remote_addr or "",
+            opening.headers.get(CONFIG_REVISION_HEADER, "").strip()[:64] or None,
+            instance if INSTANCE.fullmatch(instance) else None,
+        )
+    except HeldOffError as error:
+        meters.REFUSALS.labels(error.reason).inc()
+        raise UnavailableError(error.sentence, retry_after=error.retry_after) from error
 
 
 def hand_over(websocket: Any) -> None:

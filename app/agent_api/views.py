@@ -45,16 +45,21 @@ def authenticate() -> None:
     """Know the node before anything of its request's body is read; enrolling brings its token in the body."""
     if request.endpoint == "agent_api.enroll":
         return
+    header = request.headers.get("Authorization")
+
+    def check() -> AuthenticatedNode:
+        return _limited(tokens.bearer(header), lambda: enrollment.authenticate(header))
+
     if request.endpoint == "agent_api.websocket_route":
         push_channel.check_upgrade(request)
-    elif request.endpoint == "agent_api.event_stream":
-        push_channel.check_stream(request)
-    header = request.headers.get("Authorization")
-    g.node = _limited(tokens.bearer(header), lambda: enrollment.authenticate(header))
-    if request.endpoint == "agent_api.websocket_route":
+        g.node = push_channel.counted(check)
         push_channel.prepare(request, g.node, "ws")
     elif request.endpoint == "agent_api.event_stream":
+        push_channel.check_stream(request)
+        g.node = push_channel.counted(check)
         push_channel.prepare(request, g.node, "sse")
+    else:
+        g.node = check()
 
 
 @blueprint.errorhandler(ConnectionError)
@@ -107,7 +112,7 @@ def config() -> ResponseReturnValue:
         "websocketUrl": _public_url(WEBSOCKET_PATH, websocket=True),
         "pushUrl": _public_url(SSE_PATH),
         "secretBackend": SECRET_BACKEND,
-        "reconnectSpreadMs": 1000,
+        "reconnectSpreadMs": current_app.extensions["reconnect_spread"].milliseconds(),
         "configRevision": plan.revision,
     }
     tail = json.dumps(rest, separators=(",", ":")).encode()

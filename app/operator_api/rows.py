@@ -96,6 +96,8 @@ def node(row: NodeRow) -> dict[str, Any]:
     }
     if row.push.connected is None:
         push["unknownSince"] = rfc3339(row.push.unknown_since)
+    if row.push.duel is not None:
+        push["duel"] = {"addresses": list(row.push.duel.addresses), "at": rfc3339(row.push.duel.at)}
     return {
         "id": row.id,
         "name": row.name,

@@ -16,6 +16,7 @@ from app.errors import InvalidInputError
 from app.fleet import FleetCounts, NodePage, NodeRow
 from app.pages import live
 from app.pages.live import Picture
+from app.switchboard_process import switchboard
 
 PAGE_SIZE = 50
 COUNTS_SECONDS = 1.0
@@ -140,7 +141,12 @@ class Painter:
         counts = shared_counts(self.look.environment_id)
         parts = {
             "counts": live.draw("fleet/counts.html", look=self.look, tiles=_tiles(counts)),
-            "empty": live.draw("fleet/empty.html", look=self.look, has_rows=bool(row_ids)),
+            "empty": live.draw(
+                "fleet/empty.html",
+                look=self.look,
+                has_rows=bool(row_ids),
+                unknown_since=switchboard().unknown_since,
+            ),
             "paging": live.draw("fleet/paging.html", look=self.look, next_cursor=page.next_cursor),
         }
         for node_id, (_, html) in self._drawn.items():

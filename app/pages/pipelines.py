@@ -13,6 +13,7 @@ from app.errors import ConflictError, InvalidInputError, SignalboxError
 from app.models import Pipeline
 from app.pages import live, roles, words
 from app.pages.live import Picture
+from app.switchboard_process import switchboard
 
 VERSIONS_SHOWN = 25
 
@@ -177,7 +178,12 @@ def delete(pipeline_id: str) -> ResponseReturnValue:
 def paint(pipeline_id: str, target_count: int | None) -> Picture:
     """The picture of the latest deployment; before the first, of the *target_count* nodes that one would reach."""
     latest = progress.latest(pipeline_id)
-    html = live.draw("pipelines/progress.html", progress=latest, target_count=target_count)
+    html = live.draw(
+        "pipelines/progress.html",
+        progress=latest,
+        target_count=target_count,
+        unknown_since=switchboard().unknown_since,
+    )
     shown = latest.nodes if latest else ()
     return Picture({"progress": html}, node_ids=frozenset(node.node_id for node in shown))
 

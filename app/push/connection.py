@@ -122,6 +122,8 @@ class Connection:
     address: str
     revision: str | None
     """``X-Config-Revision`` of the handshake: what the agent said it runs."""
+    instance: str | None = None
+    """``X-Agent-Instance`` of the handshake: which run of the agent it is, where the agent says so."""
     fd: int = -1
     """The handed-over descriptor; -1 where flask-sock's own loop serves the channel."""
     loop: LoopEnd | None = None

@@ -22,8 +22,8 @@ from app.push.connection import OUTBOX_DEADLINE_SECONDS, Connection, Outbox, Out
 from app.push.messages import Message
 
 # gevent takes epoll out of ``select``, so that its own loop is used. Ours hangs in that loop as one descriptor.
-_select = monkey.get_original("select", ["epoll", "EPOLLIN", "EPOLLOUT", "EPOLLRDHUP"])
-_epoll, _IN, _OUT, _RDHUP = _select
+_select = monkey.get_original("select", ["epoll", "EPOLLIN", "EPOLLOUT", "EPOLLRDHUP", "poll", "POLLRDHUP"])
+_epoll, _IN, _OUT, _RDHUP, _poll, _POLLRDHUP = _select
 _socket = monkey.get_original("socket", "socket")
 
 KEEPALIVE_TURNS = {"ws": 25, "sse": 10}
@@ -84,7 +84,7 @@ class Hub:
         """Take over *connection*; its descriptor, if it has one, is ours from here on."""
         held = self._by_node.get(connection.node_id)
         if held is not None and held.fence <= connection.fence:
-            self.close(held, CloseCode.NORMAL, REPLACED)
+            self.replace(held)
         connection.last_received = time.monotonic()
         wheel = self._wheels[connection.transport]
         connection.phase = random.randrange(len(wheel))
@@ -213,6 +213,25 @@ class Hub:
             if written < 0:
                 return
         self._linger(connection, reason)
+
+    def replace(self, connection: Connection) -> None:
+        """Close *connection* for a newer one of its node; one that is over already has just ended."""
+        if not self.drop_if_over(connection):
+            self.close(connection, CloseCode.NORMAL, REPLACED)
+
+    def drop_if_over(self, connection: Connection) -> bool:
+        """Look whether the peer has gone before epoll says so, and drop *connection* if that is so (hazard 21).
+
+        As a peek (``MSG_PEEK``), except that it also sees an end behind bytes that nobody has read yet.
+        """
+        if connection.is_closed or connection.fd < 0:
+            return connection.is_closed
+        poll = _poll()
+        poll.register(connection.fd, _POLLRDHUP)  # and a reset or hang-up, which are always told
+        if not poll.poll(0):
+            return False
+        self.drop(connection, "agent closed")
+        return True
 
     def drop(self, connection: Connection, reason: str) -> None:
         """End the connection without a word: nobody is there to read one."""

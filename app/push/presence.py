@@ -9,18 +9,34 @@ from __future__ import annotations
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import redis
 
+from app.push import damping
 from app.push.redis_gate import RedisGate
 
 LEASE_MS = 9000
 BUCKETS = 256
+TAKEOVERS_ALLOWED = 3
+TAKEOVERS_WITHIN_MS = 60_000
+"""So often may one agent take a node over from another; after that the newcomer is held off (hazard 18)."""
+DUEL_QUIET_MS = 300_000
+"""A duel is over when nobody has been held off for so long."""
 _FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True, slots=True)
+class Duel:
+    """Two agents use one node's token."""
+
+    addresses: tuple[str, str]
+    """Of the one that is connected, and of the one that was held off last."""
+    at: datetime
+    """When that was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +50,8 @@ class Presence:
     worker: str | None = None
     """``host:pid`` of the worker that holds the socket."""
     unknown_since: datetime | None = None
+    duel: Duel | None = None
+    """Set until it has been quiet for five minutes."""
 
 
 ABSENT = Presence(connected=False)
@@ -51,12 +69,15 @@ class Entry:
     label: str
     address: str
     subscribed: bool
+    instance: str | None = None
+    """Which run of the agent it is (``X-Agent-Instance``), where the agent says so."""
 
     def pack(self) -> str:
         """As it is stored; none of the fields holds a space."""
         return (
             f"{self.fence} {self.connection_id} {self.worker_id} {self.transport} {self.since_ms}"
             f" {self.label} {self.address or '-'} {int(self.subscribed)}"
+            f"{f' {self.instance}' if self.instance else ''}"
         )
 
     @classmethod
@@ -65,10 +86,52 @@ class Entry:
 
         :raises ValueError: not one of ours.
         """
-        fence, connection_id, worker_id, transport, since_ms, label, address, subscribed = text.split(" ")
-        return cls(
-            int(fence), connection_id, worker_id, transport, int(since_ms), label, address, subscribed == "1"
+        fence, connection_id, worker_id, transport, since_ms, label, address, subscribed, *more = text.split(
+            " "
         )
+        return cls(
+            int(fence),
+            connection_id,
+            worker_id,
+            transport,
+            int(since_ms),
+            label,
+            address,
+            subscribed == "1",
+            more[0] if more else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """The node is the new connection's; ``before`` is the entry that it replaces."""
+
+    fence: int
+    before: Entry | None
+
+
+@dataclass(frozen=True, slots=True)
+class Contested:
+    """Another agent holds the node, and too many takeovers have gone before."""
+
+    incumbent: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Damped:
+    """The node has come too often; nothing was claimed."""
+
+    pause_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the claimer knows of older connections of the node, so that no dead one counts as taken over."""
+
+    held: str | None
+    """The one that its own worker holds: another one under that worker's name is over."""
+    over: str | None = None
+    """One that is known to be over."""
 
 
 class Registry:
@@ -92,6 +155,18 @@ class Registry:
         """The key of a worker's lease."""
         return f"{self._prefix}worker:{worker_id}"
 
+    def takeovers(self, node_id: str) -> str:
+        """The key of the connections that lost the node within the last minute."""
+        return f"{self._prefix}takeovers:{node_id}"
+
+    def duel(self, node_id: str) -> str:
+        """The key of the record that two agents use the node's token."""
+        return f"{self._prefix}duel:{node_id}"
+
+    def dials(self, node_id: str) -> str:
+        """The key of how often the node has dialled lately."""
+        return f"{self._prefix}dials:{node_id}"
+
     # leases
 
     def renew_lease(self, worker_id: str, label: str) -> None:
@@ -109,8 +184,9 @@ class Registry:
 
     # a worker's own entries
 
-    def claim(self, node_id: str, entry: Entry) -> tuple[int, Entry | None]:
-        """Take the node over: the fence that the new connection has, and the entry that it replaces."""
+    def claim(self, node_id: str, entry: Entry, known: Known | None) -> Claimed | Contested | Damped:
+        """Take the node over, unless it is held off; *known* is ``None`` for a connection that is open already."""
+        keys = [self.bucket(node_id), self.takeovers(node_id), self.duel(node_id), self.dials(node_id)]
         arguments: list[str | int] = [
             node_id,
             entry.connection_id,
@@ -119,15 +195,57 @@ class Registry:
             entry.since_ms,
             entry.label,
             entry.address or "-",
+            entry.instance or "",
+            int(known is not None),
+            (known and known.held) or "",
+            (known and known.over) or "",
+            TAKEOVERS_ALLOWED,
+            TAKEOVERS_WITHIN_MS,
+            damping.DIALS_ALLOWED,
+            damping.WITHIN_MS,
+            damping.FIRST_PAUSE_MS,
+            damping.LONGEST_PAUSE_MS,
+            damping.REMEMBERED_MS,
         ]
-        fence, before = self._gate.run(
-            lambda client: self._claim([self.bucket(node_id)], arguments, client=client)
-        )
-        return int(fence), _entry(before)
+        kind, number, before = self._gate.run(lambda client: self._claim(keys, arguments, client=client))
+        if kind == b"damped":
+            return Damped(int(number))
+        if kind == b"contested" and (incumbent := _entry(before)) is not None:
+            return Contested(incumbent)
+        return Claimed(int(number or 0), _entry(before))
 
-    def release(self, connections: Iterable[tuple[str, str]]) -> None:
-        """Remove entries, given as (node id, connection id), that are still those connections'."""
-        self._by_bucket(self._release, dict(connections))
+    def release(self, connections: Iterable[tuple[str, str]]) -> set[str]:
+        """Remove entries, given as (node id, connection id), that are still those connections'.
+
+        :returns: the ids of those connections that somebody else had taken over already.
+        """
+        answers = self._by_bucket(self._release, connections)
+        return {_text(connection_id) for answer in answers for connection_id in answer}
+
+    def forgive(self, connections: Iterable[tuple[str, str]]) -> None:
+        """These connections (node id, connection id) were over before they lost their nodes: no takeover."""
+        pairs = list(connections)
+
+        def send(client: redis.Redis) -> None:
+            pipeline = client.pipeline(transaction=False)
+            for node_id, connection_id in pairs:
+                pipeline.zrem(self.takeovers(node_id), connection_id)
+            pipeline.execute()
+
+        if pairs:
+            self._gate.run(send)
+
+    def is_alive(self, worker_id: str) -> bool:
+        """Whether the worker's lease lives."""
+        return bool(self._alive({worker_id}))
+
+    def record_duel(self, node_id: str, addresses: tuple[str, str]) -> bool:
+        """Remember that two agents use the node's token; True if that is news."""
+        now = int(datetime.now(UTC).timestamp() * 1000)
+        value = f"{now} {addresses[0] or '-'} {addresses[1] or '-'}"
+        return not self._gate.run(
+            lambda client: client.set(self.duel(node_id), value, px=DUEL_QUIET_MS, get=True)
+        )
 
     def forget(self, node_ids: Iterable[str]) -> None:
         """Remove the nodes' entries, whoever's they are: their tokens are dead."""
@@ -144,12 +262,12 @@ class Registry:
 
     def restore(self, entries: Mapping[str, Entry]) -> set[str]:
         """Write entries again that are missing or older; the nodes that a newer connection has taken over."""
-        answers = self._by_bucket(self._restore, {node: entry.pack() for node, entry in entries.items()})
+        answers = self._by_bucket(self._restore, ((node, entry.pack()) for node, entry in entries.items()))
         return {_text(node_id) for answer in answers for node_id in answer}
 
-    def _by_bucket(self, script: Any, values: Mapping[str, str]) -> list[Any]:
+    def _by_bucket(self, script: Any, values: Iterable[tuple[str, str]]) -> list[Any]:
         arguments: dict[str, list[str]] = defaultdict(list)
-        for node_id, value in values.items():
+        for node_id, value in values:
             arguments[self.bucket(node_id)] += [node_id, value]
         if not arguments:
             return []
@@ -177,10 +295,11 @@ class Registry:
             pipeline = client.pipeline(transaction=False)
             for bucket, ids in by_bucket.items():
                 pipeline.hmget(bucket, ids)
+            pipeline.mget([self.duel(node_id) for node_id in node_ids])
             answers: list[Any] = pipeline.execute()
             return answers
 
-        answers = self._gate.run(send)
+        *answers, records = self._gate.run(send)
         entries = {
             node_id: entry
             for ids, values in zip(by_bucket.values(), answers, strict=True)
@@ -188,19 +307,24 @@ class Registry:
             if (entry := _entry(value)) is not None
         }
         alive = self._alive({entry.worker_id for entry in entries.values()})
-        return {node_id: _presence(entries.get(node_id), alive) for node_id in node_ids}
+        duels = {node: duel for node, value in zip(node_ids, records, strict=True) if (duel := _duel(value))}
+        return {
+            node_id: replace(_presence(entries.get(node_id), alive), duel=duels.get(node_id))
+            for node_id in node_ids
+        }
 
-    def connected_ids(self) -> set[str]:
-        """Every node that is connected anywhere."""
+    def connected(self) -> dict[str, Presence]:
+        """Every node that is connected anywhere; of duels nothing is said."""
         entries = self._all_entries()
         alive = self._alive({entry.worker_id for entry in entries.values()})
-        return {node_id for node_id, entry in entries.items() if _presence(entry, alive).connected}
+        found = {node_id: _presence(entry, alive) for node_id, entry in entries.items()}
+        return {node_id: presence for node_id, presence in found.items() if presence.connected}
 
     def reap(self) -> int:
         """Remove the entries of dead workers; how many there were."""
         entries = self._all_entries()
         alive = self._alive({entry.worker_id for entry in entries.values()})
-        dead = {node: entry.pack() for node, entry in entries.items() if entry.worker_id not in alive}
+        dead = [(node, entry.pack()) for node, entry in entries.items() if entry.worker_id not in alive]
         return sum(int(count) for count in self._by_bucket(self._reap, dead))
 
     def _all_entries(self) -> dict[str, Entry]:
@@ -240,6 +364,13 @@ def _entry(value: bytes | None) -> Entry | None:
         return Entry.unpack(_text(value))
     except ValueError:
         return None  # not written by this version: its owner's audit will write it again
+
+
+def _duel(value: bytes | None) -> Duel | None:
+    if not value:
+        return None
+    at_ms, incumbent, newcomer = _text(value).split(" ")
+    return Duel((incumbent, newcomer), datetime.fromtimestamp(int(at_ms) / 1000, UTC))
 
 
 def _text(value: bytes | str) -> str:

@@ -28,12 +28,15 @@ class Records:
         self._registry = registry
         self._publisher = publisher
         self._questions = questions
-        self._ended: list[tuple[str, str]] = []
+        self._ended: list[tuple[str, str, bool]] = []
         self._written: list[tuple[str, str, datetime]] = []
 
-    def ended(self, connection: Connection) -> None:
-        """The channel has ended: its presence is to be taken back, if it is still its own."""
-        self._ended.append((connection.node_id, connection.connection_id))
+    def ended(self, connection: Connection, *, by_itself: bool) -> None:
+        """The channel has ended: its presence is to be taken back, if it is still its own.
+
+        One that ended *by_itself*, not because it was replaced, was taken over from by nobody (hazard 18).
+        """
+        self._ended.append((connection.node_id, connection.connection_id, by_itself))
 
     def written(self, connection: Connection, deployment_ids: tuple[str, ...]) -> None:
         """The kernel has taken a nudge that these deployments want to know of."""
@@ -64,8 +67,13 @@ class Records:
         if self._ended:
             ended, self._ended = self._ended, []
             try:
-                self._registry.release(ended)
+                lost = self._registry.release((node_id, connection_id) for node_id, connection_id, _ in ended)
+                self._registry.forgive(
+                    (node_id, connection_id)
+                    for node_id, connection_id, by_itself in ended
+                    if by_itself and connection_id in lost
+                )
             except RedisAwayError:
                 self._ended = ended[-MAX_WAITING:] + self._ended
                 raise
-            self._publisher.tell_fleet("-", [node_id for node_id, _ in ended][:NODES_A_NOTICE])
+            self._publisher.tell_fleet("-", [node_id for node_id, _, _ in ended][:NODES_A_NOTICE])

@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import gevent
 
@@ -78,12 +79,17 @@ class Switchboard:
         except RedisAwayError as error:
             return dict.fromkeys(node_ids, Presence(connected=None, unknown_since=error.since))
 
-    def connected_ids(self) -> set[str] | None:
-        """Every connected node; ``None`` while Redis is away."""
+    def connected(self) -> dict[str, Presence] | None:
+        """Every node with a channel, as the registry has it; ``None`` while Redis is away."""
         try:
-            return self._registry.connected_ids()
+            return self._registry.connected()
         except RedisAwayError:
             return None
+
+    @property
+    def unknown_since(self) -> datetime | None:
+        """Since when nobody can say who is connected; ``None`` while Redis answers."""
+        return self.gate.away_since
 
     def publish_fleet_changed(self, environment_id: str, node_ids: Iterable[str]) -> None:
         """Tell open fleet pages, in every worker, that something about these nodes has changed."""
@@ -130,9 +136,18 @@ class Switchboard:
             raise RuntimeError("cannot start the push channel: its thread does not come up")
 
     def claim(
-        self, node_id: str, environment_id: str, transport: Transport, address: str, revision: str | None
+        self,
+        node_id: str,
+        environment_id: str,
+        transport: Transport,
+        address: str,
+        revision: str | None,
+        instance: str | None,
     ) -> Connection:
-        """Claim the node for a new connection, before its handshake is answered."""
+        """Claim the node for a new connection, before its handshake is answered.
+
+        :raises HeldOffError: another agent holds the node, or this one comes too often.
+        """
         assert self.worker is not None
         connection = Connection(
             node_id=node_id,
@@ -144,8 +159,9 @@ class Switchboard:
             since_ms=int(time.time() * 1000),
             address=sys.intern(address.replace(" ", "") or "-"),
             revision=sys.intern(revision) if revision is not None else None,
+            instance=instance,
         )
-        self.worker.claim(connection)
+        self.worker.claims.admit(connection)
         return connection
 
     def watch_fleet(self) -> FleetWatch:

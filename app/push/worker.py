@@ -18,11 +18,12 @@ from gevent.event import Event
 from agent.protocol import REPLACED, CloseCode
 from app.push import meters
 from app.push.broker import Channels, Publisher, Subscriber
+from app.push.claims import Claims
 from app.push.connection import Connection
 from app.push.fleet_watch import FleetWatch
 from app.push.hub import Hub
 from app.push.inbox import gather
-from app.push.messages import Claimed, Close
+from app.push.messages import Close
 from app.push.presence import Entry, Registry
 from app.push.records import Records
 from app.push.redis_gate import RedisAwayError
@@ -82,6 +83,7 @@ class Worker:
         self._sweep_wanted = Event()
         self._has_recovered = False
         self._records = Records(registry, publisher, questions)
+        self.claims = Claims(registry, publisher, self.hub, self.entry, self._call)
 
     def start(self) -> None:
         """Set the greenlets to work."""
@@ -119,22 +121,14 @@ class Worker:
             label=self.label,
             address=connection.address,
             subscribed=connection.subscribed,
+            instance=connection.instance,
         )
 
     # connections come and go
 
-    def claim(self, connection: Connection) -> None:
-        """Take the node over for *connection*; without Redis the audit does it later."""
-        try:
-            connection.fence, before = self._registry.claim(connection.node_id, self.entry(connection))
-            if before is not None:
-                self._publisher.publish([connection.node_id], Claimed(connection.fence, connection.address))
-        except RedisAwayError as error:
-            log.warning("presence not claimed node=%s: %s", connection.node_id, error)
-
     def give_up(self, connection: Connection) -> None:
         """The handshake of a claimed connection failed."""
-        self._records.ended(connection)
+        self._records.ended(connection, by_itself=True)
 
     def adopt(self, connection: Connection) -> None:
         """Hold *connection* from here on: subscribe first, look second."""
@@ -256,7 +250,7 @@ class Worker:
             if isinstance(order, Close):
                 self.hub.close(connection, order.code, order.reason)
             elif connection.fence < order.fence:
-                self.hub.close(connection, CloseCode.NORMAL, REPLACED)
+                self.hub.replace(connection)
         for node_id, waiting in inbox.nudges.items():
             connection = self.hub.get(node_id)
             if connection is not None:
@@ -290,7 +284,7 @@ class Worker:
         self._sweep_wanted.set()
 
     def _on_closed(self, connection: Connection, reason: str) -> None:
-        self._records.ended(connection)
+        self._records.ended(connection, by_itself=reason != REPLACED)
         self._subscriber.changed([self._channels.node(connection.node_id)])
         log.info(
             "channel closed node=%s connection=%s transport=%s worker=%s seconds=%.1f reason=%s",
@@ -337,7 +331,7 @@ class Worker:
         """Write this worker's entries again where they are missing, close sockets that were taken over."""
         for connection in self.hub.connections():
             if connection.fence == 0 and not connection.is_closed:
-                self.claim(connection)
+                self.claims.claim(connection)
         self._write_entries(self.hub.connections())
 
     def _write_entries(self, connections: Sequence[Connection]) -> None:
@@ -348,11 +342,11 @@ class Worker:
             log.warning("presence not written worker=%s nodes=%d: %s", self.label, len(live), error)
             return
         for node_id in replaced:
-            self.hub.close(live[node_id], CloseCode.NORMAL, REPLACED)
+            self.hub.replace(live[node_id])
         # What ended while its entry was being written is taken back by its owner.
         for connection in live.values():
             if connection.is_closed:
-                self._records.ended(connection)
+                self._records.ended(connection, by_itself=False)
 
     def _run_echo(self) -> None:
         """Speak to ourselves: a subscriber that does not hear it is dead, whatever its socket says."""
@@ -376,7 +370,7 @@ class Worker:
             for connection in fresh:
                 connection.subscribed = True
                 if not connection.fence:
-                    self.claim(connection)  # Redis was away when it came
+                    self.claims.claim(connection)  # Redis was away when it came
             self._write_entries(fresh)
             self._sweep.look(fresh)
             for environment_id in {connection.environment_id for connection in fresh}:

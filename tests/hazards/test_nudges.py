@@ -46,8 +46,8 @@ def test_a_deploy_at_any_moment_of_a_connection_s_birth_is_heard(unswept_fleet: 
 def test_a_socket_that_replaces_another_is_not_deaf(unswept_fleet: Fleet) -> None:
     """Hazard 7: the old one's UNSUBSCRIBE must not follow the new one's SUBSCRIBE."""
     fleet = unswept_fleet
-    agents = fleet.agents(6)
     for _ in range(5):
+        agents = fleet.agents(6)  # others each time: who replaces himself too often is held off
         latest = []
         for agent in agents:
             for _ in range(3):
@@ -58,14 +58,16 @@ def test_a_socket_that_replaces_another_is_not_deaf(unswept_fleet: Fleet) -> Non
         assert pushed == len(agents)
         for client in latest:
             assert client.read_message()["type"] == "config_changed"
+            client.close()
+        until(lambda: not fleet.operator.nodes(connected="true"), what="the end of these")
 
 
 def test_the_older_socket_is_closed_wherever_it_is(own_fleet: Fleet, start_server: StartServer) -> None:
     """One live channel per node, also across two machines: the older is told that it was replaced."""
     other = start_server(own_fleet.server.settings)
-    agent = own_fleet.agent()
-    there = AgentByHand(other.url, agent.token)
     for _ in range(4):
+        agent = own_fleet.agent()  # another one each time: who replaces himself too often is held off
+        there = AgentByHand(other.url, agent.token)
         older = own_fleet.connect(agent)
         own_fleet.until_connected([agent])
         newer = there.connect()
