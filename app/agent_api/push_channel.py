@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from flask import Request, Response, current_app, g, has_request_context, request
+from flask import Request, Response, after_this_request, current_app, g, has_request_context, request
 from simple_websocket import ConnectionClosed
 
 from agent.protocol import CONFIG_REVISION_HEADER, PONG_GRACE_SECONDS
@@ -77,9 +77,12 @@ def check_upgrade(upgrade: Request) -> None:
     :raises InvalidInputError: the handshake breaks RFC 6455, section 4.2.1, or brings bytes with it.
     """
     _check_open()
-    if upgrade.method != "GET":
-        _refuse("A WebSocket handshake is a GET.", "method")
+    if upgrade.method != "GET" or upgrade.environ.get("SERVER_PROTOCOL") == "HTTP/1.0":
+        _refuse("A WebSocket handshake is a GET of HTTP/1.1.", "method")
+    if not upgrade.headers.get("Host", "").strip():
+        _refuse("A WebSocket handshake names its host.", "Host")
     if upgrade.headers.get("Sec-WebSocket-Version", "").strip() != "13":
+        after_this_request(_name_the_version)
         _refuse("The WebSocket version must be 13.", "Sec-WebSocket-Version")
     if not _is_key(upgrade.headers.get("Sec-WebSocket-Key", "")):
         _refuse("The WebSocket key must be the base64 form of 16 bytes.", "Sec-WebSocket-Key")
@@ -122,8 +125,8 @@ def prepare(opening: Request, node: AuthenticatedNode, transport: Transport) -> 
     if len(board.hub) >= settings.max_sockets and board.hub.get(node.id) is None:
         meters.REFUSALS.labels("full").inc()
         raise UnavailableError("This worker holds as many sockets as it may.", retry_after=5)
-    # No compression: it costs 100 KiB a socket, and simple-websocket would accept the offer.
-    opening.environ.pop("HTTP_SEC_WEBSOCKET_EXTENSIONS", None)
+    if transport == "ws":
+        opening.environ = _only_the_handshake(opening.environ)
     g.is_handed_over = _can_hand_over(opening.environ.get("gunicorn.socket"))
     g.connection = board.claim(
         node.id,
@@ -249,6 +252,29 @@ def _is_key(text: str) -> bool:
         return len(base64.b64decode(text.strip(), validate=True)) == 16
     except (binascii.Error, ValueError):
         return False
+
+
+def _name_the_version(response: Response) -> Response:
+    """RFC 6455, section 4.4: whoever asks for another version is told which one there is."""
+    response.headers["Sec-WebSocket-Version"] = "13"
+    return response
+
+
+def _only_the_handshake(environ: WSGIEnvironment) -> WSGIEnvironment:
+    """A copy of *environ* that has no fields but those that a handshake needs, in a form that cannot fail.
+
+    simple-websocket parses all of them again, and more strictly than gunicorn does: a host or a cookie that it
+    does not like would be a 500. And no offer of compression, which it would accept: 100 KiB a socket.
+    """
+    rest = {name: value for name, value in environ.items() if not name.startswith("HTTP_")}
+    return {
+        **rest,
+        "HTTP_HOST": "signalbox",
+        "HTTP_UPGRADE": "websocket",
+        "HTTP_CONNECTION": "Upgrade",
+        "HTTP_SEC_WEBSOCKET_VERSION": "13",
+        "HTTP_SEC_WEBSOCKET_KEY": environ["HTTP_SEC_WEBSOCKET_KEY"].strip(),
+    }
 
 
 def _bytes_behind(opening: Request) -> bool:

@@ -100,8 +100,8 @@ class Crowd:
     def until_read(self, clients: list[WebSocketClient]) -> None:
         """Until the server's kernel has taken, and each worker has read, what *clients* have sent.
 
-        A worker's epoll hands out what is ready in turns: a second ping is read in a later turn than the first one, whose
-        turn has every socket that was ready before it.
+        A worker's epoll hands out what is ready in turns: a second ping is read in a later turn than the first
+        one, whose turn has every socket that was ready before it.
         """
         for client in clients:
             client.wait_acknowledged()
