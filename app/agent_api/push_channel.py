@@ -11,21 +11,18 @@ import binascii
 import socket as socket_module
 import ssl
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from flask import Request, Response, after_this_request, current_app, g, has_request_context, request
-from simple_websocket import ConnectionClosed
 
-from agent.protocol import CONFIG_REVISION_HEADER, PONG_GRACE_SECONDS
+from agent.protocol import CONFIG_REVISION_HEADER
+from app.agent_api import own_loop
 from app.config import Settings
 from app.enrollment import AuthenticatedNode
 from app.errors import InvalidInputError, UnavailableError
 from app.push import meters
-from app.push.connection import Connection, LoopEnd, Transport
-from app.push.hub import KEEPALIVE_TURNS
-from app.push.worker import Worker
+from app.push.connection import Connection, Transport
 from app.switchboard_process import become_worker, switchboard, worker_of_this_process
 
 if TYPE_CHECKING:
@@ -39,21 +36,20 @@ EVENT_STREAM_HEADERS = {
     "Cache-Control": "no-cache, no-transform",
     "X-Accel-Buffering": "no",
 }
-STREAM_BEGINS = b": connected\n\n"
 EVENT_STREAM_HEAD = (
     "HTTP/1.1 200 OK\r\n"
     + "".join(f"{name}: {value}\r\n" for name, value in EVENT_STREAM_HEADERS.items())
     + "Connection: close\r\n\r\n"
-).encode() + STREAM_BEGINS
+).encode() + own_loop.STREAM_BEGINS
 
 
-class HandOverThread:
-    """flask-sock's reader thread: none where the socket is handed to the hub, a real one elsewhere."""
+class ReaderThread:
+    """flask-sock's reader thread: none for the push channel, whose bytes the hub or the channel's own loop reads."""
 
     def __init__(self, target: Callable[[], None]) -> None:
         self.name = "flask-sock (_thread)"
         self._thread: threading.Thread | None = None
-        if not (has_request_context() and g.get("is_handed_over")):
+        if not (has_request_context() and g.get("connection")):
             self._thread = threading.Thread(target=target, daemon=True)
 
     def start(self) -> None:
@@ -140,12 +136,13 @@ def prepare(opening: Request, node: AuthenticatedNode, transport: Transport) -> 
 def hand_over(websocket: Any) -> None:
     """Give the socket, whose handshake is answered, to the hub; or serve it here where that cannot be."""
     connection: Connection = g.connection
-    if not g.is_handed_over:
-        g.connection = None
-        _serve(websocket, connection, worker_of_this_process())
-        return
     websocket.connected = False  # so that flask-sock says no goodbye when the view is left
-    _detach(connection)
+    if g.is_handed_over:
+        _detach(connection)
+        return
+    g.connection = None
+    _bound_vanishing(websocket.sock)
+    own_loop.serve(websocket.sock, connection, worker_of_this_process())
 
 
 def open_stream() -> Response:
@@ -153,7 +150,8 @@ def open_stream() -> Response:
     connection: Connection = g.connection
     if not g.is_handed_over:
         g.connection = None
-        return Response(_stream(connection, worker_of_this_process()), headers=EVENT_STREAM_HEADERS)
+        _bound_vanishing(request.environ.get("gunicorn.socket") or request.environ.get("werkzeug.socket"))
+        return Response(own_loop.stream(connection, worker_of_this_process()), headers=EVENT_STREAM_HEADERS)
     try:
         request.environ["gunicorn.socket"].sendall(EVENT_STREAM_HEAD)
     except OSError:
@@ -165,15 +163,20 @@ def open_stream() -> Response:
 def _detach(connection: Connection) -> None:
     """The view's last act. From here on nothing of gunicorn's may touch the descriptor (hazard 14)."""
     client = request.environ["gunicorn.socket"]
-    if client.family in (socket_module.AF_INET, socket_module.AF_INET6):
+    _bound_vanishing(client)
+    connection.fd = client.detach()
+    g.connection = None
+    worker_of_this_process().adopt(connection)
+
+
+def _bound_vanishing(client: Any) -> None:
+    """Write at once, and have the kernel find out that the peer is gone (hazard 17)."""
+    if client is not None and client.family in (socket_module.AF_INET, socket_module.AF_INET6):
         try:
             client.setsockopt(socket_module.IPPROTO_TCP, socket_module.TCP_NODELAY, 1)
             client.setsockopt(socket_module.IPPROTO_TCP, socket_module.TCP_USER_TIMEOUT, TCP_USER_TIMEOUT_MS)
         except OSError:
-            pass  # reset by the peer: the hub reads its end
-    connection.fd = client.detach()
-    g.connection = None
-    worker_of_this_process().adopt(connection)
+            pass  # reset by the peer: whoever reads it sees its end
 
 
 def give_up_unless_adopted() -> None:
@@ -181,65 +184,6 @@ def give_up_unless_adopted() -> None:
     connection: Connection | None = g.pop("connection", None)
     if connection is not None:
         worker_of_this_process().give_up(connection)
-
-
-def _serve(websocket: Any, connection: Connection, worker: Worker) -> None:
-    """flask-sock's own loop, for a socket that cannot be handed over (TLS in gunicorn, the development server).
-
-    flask-sock's thread reads and answers pings; this one writes what the hub delivers, and the keepalive.
-    """
-
-    def abort() -> None:
-        try:
-            websocket.sock.shutdown(socket_module.SHUT_RDWR)
-        except OSError:
-            pass  # gone already
-
-    connection.loop = loop = LoopEnd(abort)
-    worker.adopt(connection)
-    reason = "agent closed"
-    due = time.monotonic() + KEEPALIVE_TURNS["ws"]
-    try:
-        while websocket.connected:
-            data = loop.get(min(1.0, max(0.0, due - time.monotonic())))
-            if data is not None:
-                websocket.sock.sendall(data)
-            elif loop.is_over:
-                break
-            elif time.monotonic() >= due:
-                websocket.pong_received = False
-                websocket.sock.sendall(connection.keepalive())
-                if not _is_answered(websocket, time.monotonic() + PONG_GRACE_SECONDS):
-                    reason = "no pong" if websocket.connected else reason
-                    break
-                due = time.monotonic() + KEEPALIVE_TURNS["ws"]
-    except (OSError, ConnectionClosed) as error:
-        reason = f"write failed: {error}"
-    finally:
-        worker.lose(connection, reason)
-        websocket.connected = False
-
-
-def _is_answered(websocket: Any, due: float) -> bool:
-    """Whether the pong came before *due*."""
-    while websocket.connected and not websocket.pong_received and time.monotonic() < due:
-        time.sleep(0.05)
-    return bool(websocket.pong_received)
-
-
-def _stream(connection: Connection, worker: Worker) -> Iterator[bytes]:
-    """The event stream as a response's body, for a socket that cannot be handed over."""
-    connection.loop = loop = LoopEnd(lambda: None)
-    worker.adopt(connection)
-    try:
-        yield STREAM_BEGINS
-        while True:
-            data = loop.get(KEEPALIVE_TURNS["sse"])
-            if data is None and loop.is_over:
-                return
-            yield data or connection.keepalive()
-    finally:
-        worker.lose(connection, "agent closed")
 
 
 def _can_hand_over(client: Any) -> bool:
@@ -278,9 +222,17 @@ def _only_the_handshake(environ: WSGIEnvironment) -> WSGIEnvironment:
 
 
 def _bytes_behind(opening: Request) -> bool:
-    """Whether gunicorn has read more than the request: those bytes would be lost with its parser."""
-    reader = getattr(opening.environ.get("signalbox.input"), "reader", None)
-    unreader = getattr(reader, "unreader", None)
+    """Whether the server has read more than the request: those bytes would be lost with its parser."""
+    body: Any = opening.environ.get("signalbox.input")
+    development = opening.environ.get("werkzeug.socket")
+    if development is not None and hasattr(body, "peek"):
+        seconds = development.gettimeout()
+        development.settimeout(0)
+        try:
+            return bool(body.peek(1))
+        finally:
+            development.settimeout(seconds)
+    unreader = getattr(getattr(body, "reader", None), "unreader", None)
     return unreader is not None and bool(unreader.buf.getvalue())
 
 

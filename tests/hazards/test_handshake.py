@@ -1,4 +1,4 @@
-"""The opening handshake over a socket (RFC 6455, section 4): a 101 for what keeps the rules, else a 4xx and no more."""
+"""The opening handshake over a socket (RFC 6455, section 4): 101 for what keeps the rules, else a 4xx."""
 
 from __future__ import annotations
 
