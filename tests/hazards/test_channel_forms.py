@@ -7,7 +7,10 @@ cannot be handed over: gunicorn with its own TLS, and the development server wit
 from __future__ import annotations
 
 import signal
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -26,6 +29,7 @@ from tests.support.websocket_client import (
     PING,
     PONG,
     TEXT,
+    Frame,
     WebSocketClient,
     WebSocketClientError,
     WebSocketRefusedError,
@@ -185,28 +189,46 @@ def test_a_ping_and_a_pong_keep_the_channel_and_who_does_not_answer_loses_it(
     fleet: Fleet, doors: dict[str, Door]
 ) -> None:
     """All forms at once: within 30 s a ping and an unsolicited pong; a nudge meanwhile waits for no pong."""
-    websockets: dict[str, tuple[WebSocketClient, WebSocketClient]] = {}
-    for name in WEBSOCKETS:
-        answering, silent = (doors[name].open(fleet.agent()) for _ in range(2))
-        assert isinstance(answering.client, WebSocketClient)
-        assert isinstance(silent.client, WebSocketClient)
-        websockets[name] = answering.client, silent.client
-        fleet.opened += [answering.client, silent.client]
-    for name, clients in websockets.items():
-        for client in clients:
-            assert [client.read_frame(seconds=31).opcode for _ in range(2)] == [PING, PONG], name
-        clients[0].send_frame(PONG)
-    fleet.operator.deploy(fleet.pipeline_id)
-    for name, clients in websockets.items():
-        for client in clients:
-            assert client.read_frame(seconds=5).opcode == TEXT, name
-    for name, (_, silent) in websockets.items():
-        assert silent.read_end(seconds=15) == b"", name
-    for name, (answering, _) in websockets.items():
-        answering.send_frame(PING, b"still there?")
-        while is_keepalive(frame := answering.read_frame()):
+    deploying = threading.Lock()
+
+    def connect(name: str) -> WebSocketClient:
+        client = doors[name].open(fleet.agent()).client
+        assert isinstance(client, WebSocketClient)
+        fleet.opened.append(client)
+        return client
+
+    def next_but_nudges(client: WebSocketClient, seconds: float) -> Frame:
+        while (frame := client.read_frame(seconds)).opcode == TEXT:
             pass
-        assert (frame.opcode, frame.payload) == (PONG, b"still there?"), name
+        return frame
+
+    def be_silent(client: WebSocketClient) -> None:
+        assert [next_but_nudges(client, 31).opcode for _ in range(2)] == [PING, PONG]
+        with deploying:
+            fleet.operator.deploy(fleet.pipeline_id)
+        assert client.read_frame(seconds=5).opcode == TEXT
+        with pytest.raises(WebSocketClientError, match="ended"):
+            next_but_nudges(client, 15)
+
+    def answer(client: WebSocketClient) -> None:
+        assert [next_but_nudges(client, 31).opcode for _ in range(2)] == [PING, PONG]
+        client.send_frame(PONG)
+        deadline = time.monotonic() + 11
+        while (left := deadline - time.monotonic()) > 0:
+            with pytest.raises(TimeoutError):
+                next_but_nudges(client, left)
+        client.send_frame(PING, b"still there?")
+        while is_keepalive(frame := next_but_nudges(client, 5)):
+            pass
+        assert (frame.opcode, frame.payload) == (PONG, b"still there?")
+
+    with ThreadPoolExecutor(6) as threads:
+        ends = {
+            (name, do.__name__): threads.submit(do, connect(name))
+            for name in WEBSOCKETS
+            for do in (be_silent, answer)
+        }
+    assert {which: error for which, end in ends.items() if (error := end.exception())} == {}
 
 
 def test_a_server_that_stops_says_so(server: Server, fleet: Fleet, tmp_path: Path) -> None:
