@@ -3,7 +3,7 @@ VENV ?= .venv
 export VENV
 
 .NOTPARALLEL:
-.PHONY: demo test lint types environment
+.PHONY: demo test bench lint types environment
 
 # Start everything on this machine and keep it running until Ctrl-C; RESET=1 forgets the last time.
 demo:
@@ -12,6 +12,10 @@ demo:
 # Set up what the tests need, then check style and types and run every test.
 test: lint types
 	@$(VENV)/bin/python -m pytest -n 3
+
+# Measure the small set: sockets beside plain flask-sock, a storm of deploys, the way to an agent. Some minutes.
+bench: environment
+	@$(VENV)/bin/python -m bench.sockets 1000 5000 && $(VENV)/bin/python -m bench.deploy_storm && $(VENV)/bin/python -m bench.deploy_latency 5
 
 # Check the style.
 lint: environment

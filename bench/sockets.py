@@ -1,33 +1,42 @@
-"""What sockets cost: `python -m bench.sockets [count …]`, by default 1000, 5000 and 10000.
+"""What sockets cost, ours beside plain flask-sock: `python -m bench.sockets [count …]`, default 1000 5000 10000.
 
-Starts a private Redis and the real server (two workers, SQLite), enrolls that many nodes straight into the
-database, opens their push channels with real tokens, and prints for each count: the workers' memory (PSS) per
-socket above the empty server, upgrades a second, the processor time of both workers while nothing happens, and
-how long one deploy to all of them takes: the call, and from the call's start until the median and the last
-node have read their nudge. The client is one process with one epoll loop; its own processor time is shown, so
-that one can see whether it was the bottleneck.
+For each count, one after the other: a private Redis, a server with two workers and SQLite, that many nodes
+straight in the database, their channels opened with real tokens. It prints the workers' memory (PSS) per socket
+above what they had with the first 50 sockets (when everything is imported), upgrades a second, the processor
+time of both workers while nothing happens, and how long one deploy to all of them takes: the call, and from the
+call's start until the median and the last node have read their nudge. The peer is
+`bench/peers/flask_sock_plain`. The client is one process with one epoll loop; its own processor time is shown,
+so that one can see whether it was the bottleneck. BENCH_IDLE_SECONDS (20) is how long nothing happens.
 """
 
+import hashlib
 import json
 import os
-import select
-import socket
+import secrets
+import sqlite3
 import statistics
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import psutil
+import requests
 
+from bench.crowd import Crowd, processor_seconds, pss
+from tests.support import PROJECT
 from tests.support.api import Operator
 from tests.support.database import SqliteDatabases
-from tests.support.server import Server
+from tests.support.many_nodes import enroll_many
+from tests.support.server import Server, clean_environment
 from tests.support.until import until
-from tests.support.websocket_client import handshake_headers, upgrade_request
+from tools.child_process import ChildProcess
 from tools.redis_server import RedisServer
+from tools.reserved_port import ReservedPort
 
 YAML = """
 sources:
@@ -39,205 +48,177 @@ sinks:
     type: blackhole
     inputs: [made]
 """
-DIALS_AT_ONCE = 200
-ADDRESSES = 4
-IDLE_SECONDS = 30
+WARM = 50
+IDLE_SECONDS = float(os.environ.get("BENCH_IDLE_SECONDS", "20"))
 
 
-def enroll(settings: dict[str, str], environment_id: str, count: int) -> list[str]:
-    """Nodes with their tokens, written to the database as enrolling them would."""
-    from app import create_app, tokens
-    from app.clock import utc_now
-    from app.config import Settings
-    from app.database import transaction
-    from app.ids import new_id
-    from app.models import Node
+@dataclass
+class Contender:
+    """A server that runs, with nodes that may connect."""
 
-    minted = [(node_id, tokens.mint("node", node_id)) for node_id in (new_id() for _ in range(count))]
-
-    def work(session):  # type: ignore[no-untyped-def]
-        session.add_all(
-            Node(
-                id=node_id, environment_id=environment_id, name=f"node-{number:06}", host="bench",
-                token_digest=token.digest, enrolled_at=utc_now(), agent_labels={}, operator_labels={},
-                maintenance_mode=False,
-            )
-            for number, (node_id, token) in enumerate(minted)
-        )  # fmt: skip
-
-    with create_app(Settings.from_environ(settings)).app_context():
-        transaction(work)
-    return [token.text for _, token in minted]
+    crowd: Crowd
+    tokens: list[str]
+    pids: list[int]
+    sockets: Callable[[], int]
+    """How many it holds and has subscribed."""
+    deploy: Callable[[], int]
+    """To all; how many were pushed."""
 
 
-class Crowd:
-    """Many agents' channels on one epoll."""
-
-    def __init__(self, url: str, revision: str) -> None:
-        self._url = f"{url}/api/agent/ws"
-        self._revision = revision
-        self._port = urlsplit(url).port or 0
-        self._poll = select.epoll()
-        self.sockets: dict[int, socket.socket] = {}
-        self.heard: dict[int, float] = {}
-        self.refused = 0
-
-    def connect(self, tokens: list[str]) -> None:
-        """Open a channel for each token, some at a time."""
-        for start in range(0, len(tokens), DIALS_AT_ONCE):
-            dialled = []
-            for number, token in enumerate(tokens[start : start + DIALS_AT_ONCE], start):
-                connection = socket.socket()
-                connection.bind((f"127.0.0.{2 + number % ADDRESSES}", 0))
-                connection.connect(("127.0.0.1", self._port))
-                headers = {**handshake_headers(self._url, token), "X-Config-Revision": self._revision}
-                connection.sendall(upgrade_request(self._url, headers))
-                dialled.append(connection)
-            for connection in dialled:
-                connection.settimeout(30)
-                head = b""
-                while b"\r\n\r\n" not in head:
-                    data = connection.recv(4096)
-                    if not data:
-                        break
-                    head += data
-                if not head.startswith(b"HTTP/1.1 101"):
-                    self.refused += 1
-                    connection.close()
-                    continue
-                connection.setblocking(False)
-                self.sockets[connection.fileno()] = connection
-                self._poll.register(connection.fileno(), select.EPOLLIN)
-            self.serve(len(tokens), 0.001)  # who does not answer a ping within ten seconds is dropped
-
-    def serve(self, until_heard: int, seconds: float) -> None:
-        """Read and answer pings until that many have heard a text frame, or the time is over."""
-        deadline = time.monotonic() + seconds
-        while len(self.heard) < until_heard and (left := deadline - time.monotonic()) > 0:
-            for fd, _ in self._poll.poll(min(left, 0.5), 1024):
-                try:
-                    data = os.read(fd, 4096)
-                except BlockingIOError:
-                    continue
-                if not data:
-                    self._poll.unregister(fd)
-                    self.sockets.pop(fd).close()
-                    continue
-                while data:
-                    length = data[1]
-                    if data[0] == 0x81:
-                        if length == 126:
-                            length = 2 + int.from_bytes(data[2:4], "big")
-                        self.heard.setdefault(fd, time.perf_counter())
-                    elif data[0] == 0x89:
-                        os.write(fd, b"\x8a\x80\0\0\0\0")
-                    data = data[2 + length :]
-
-    def close(self) -> None:
-        for connection in self.sockets.values():
-            connection.close()
-        self._poll.close()
-
-
-def pss(pids: list[int]) -> int:
-    return sum(psutil.Process(pid).memory_full_info().pss for pid in pids)
-
-
-def processor_seconds(pids: list[int]) -> float:
-    return sum(sum(psutil.Process(pid).cpu_times()[:2]) for pid in pids)
-
-
-def measure(count: int) -> dict[str, float]:
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "redis").mkdir()
-        (folder / "server").mkdir()
-        with RedisServer(folder / "redis") as redis:
-            database = SqliteDatabases(folder).create(folder / "server")
-            server = Server(
-                folder / "server",
-                {
-                    "SIGNALBOX_DATABASE_URL": database,
-                    "SIGNALBOX_REDIS_URL": redis.url,
-                    "SIGNALBOX_UPGRADE_RATE": "100000",  # what it can do is the question here
-                },
-            )
-            try:
-                server.start()
-                return _measure(server, count)
-            finally:
-                server.close()
-
-
-def _measure(server: Server, count: int) -> dict[str, float]:
-    operator = Operator(server.url, server.create_api_token())
-    environment = operator.create_environment("bench")["id"]
-    pipeline = operator.create_pipeline(environment, "bench", YAML)["id"]
-    tokens = enroll(server.settings, environment, count)
-    pids = server.worker_pids()
-    first = operator.session.get(
-        f"{server.url}/api/agent/config", headers={"Authorization": f"Bearer {tokens[0]}"}
-    ).json()
-    crowd = Crowd(server.url, first["configRevision"])
-    empty = pss(pids)
-    started = time.perf_counter()
-    crowd.connect(tokens)
-    upgraded = time.perf_counter() - started
-    try:
-        open_sockets = len(crowd.sockets)
-        until(lambda: _sockets(operator, server) >= open_sockets, seconds=30, every=0.5, what="all sockets")
-        crowd.serve(count, 3)  # let what belongs to connecting pass
-        memory = pss(pids) - empty
-        before = processor_seconds(pids)
-        crowd.serve(count, IDLE_SECONDS)
-        idle = (processor_seconds(pids) - before) / IDLE_SECONDS
-        crowd.heard.clear()
-        own = time.process_time()
-        called = time.perf_counter()
-        answered: list[float] = []
-
-        def deploy() -> None:
-            answer = operator.deploy(pipeline)
-            answered.append(time.perf_counter() - called)
-            assert answer["pushed"] == open_sockets, answer
-
-        thread = threading.Thread(target=deploy)
-        thread.start()
-        crowd.serve(open_sockets, 60)
-        own = time.process_time() - own
-        thread.join()
-        spans = sorted(at - called for at in crowd.heard.values())
-        return {
-            "sockets": open_sockets,
-            "refused": crowd.refused,
-            "KiB per socket": round(memory / 1024 / open_sockets, 2),
-            "upgrades/s": round(open_sockets / upgraded),
-            "idle % of a core": round(idle * 100, 2),
-            "deploy call ms": round(answered[0] * 1000, 1),
-            "first told ms": round(spans[0] * 1000, 1),
-            "median told ms": round(statistics.median(spans) * 1000, 1),
-            "last told ms": round(spans[-1] * 1000, 1),
-            "told": len(spans),
-            "client busy ms": round(own * 1000, 1),
+@contextmanager
+def signalbox(folder: Path, count: int) -> Iterator[Contender]:
+    """Ours."""
+    (folder / "server").mkdir()
+    with RedisServer(folder) as redis:
+        settings = {
+            "SIGNALBOX_DATABASE_URL": SqliteDatabases(folder).create(folder / "server"),
+            "SIGNALBOX_REDIS_URL": redis.url,
+            "SIGNALBOX_UPGRADE_RATE": "100000",  # what it can do is the question here
         }
-    finally:
-        crowd.close()
+        server = Server(folder / "server", settings)
+        try:
+            server.start()
+            operator = Operator(server.url, server.create_api_token())
+            environment = operator.create_environment("bench")["id"]
+            pipeline = operator.create_pipeline(environment, "bench", YAML)["id"]
+            tokens = enroll_many(server.settings, environment, count)
+            first = operator.session.get(
+                f"{server.url}/api/agent/config", headers={"Authorization": f"Bearer {tokens[0]}"}
+            ).json()
+            crowd = Crowd(f"{server.url}/api/agent/ws", first["configRevision"])
+
+            def sockets() -> int:
+                text = operator.session.get(f"{server.url}/metrics").text
+                lines = [line for line in text.splitlines() if line.startswith("signalbox_sockets{")]
+                return sum(int(float(line.rpartition(" ")[2])) for line in lines)
+
+            yield Contender(
+                crowd, tokens, server.worker_pids(), sockets, lambda: operator.deploy(pipeline)["pushed"]
+            )
+        finally:
+            server.close()
 
 
-def _sockets(operator: Operator, server: Server) -> int:
-    text = operator.session.get(f"{server.url}/metrics").text
-    return sum(
-        int(float(line.rpartition(" ")[2]))
-        for line in text.splitlines()
-        if line.startswith("signalbox_sockets{")
-    )
+@contextmanager
+def flask_sock_plain(folder: Path, count: int) -> Iterator[Contender]:
+    """The peer."""
+    database = folder / "peer.db"
+    tokens = [secrets.token_hex(32) for _ in range(count)]
+    with sqlite3.connect(database) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("CREATE TABLE node (id TEXT PRIMARY KEY, token_digest TEXT UNIQUE)")
+        digests = [hashlib.sha256(token.encode()).hexdigest() for token in tokens]
+        connection.executemany(
+            "INSERT INTO node VALUES (?, ?)", [(secrets.token_hex(16), digest) for digest in digests]
+        )
+    connection.close()
+    port = ReservedPort()
+    url = f"http://{port.host}:{port.port}"
+    with RedisServer(folder) as redis:
+        command = [
+            sys.executable, "-m", "gunicorn", "-c", str(PROJECT / "bench/peers/flask_sock_plain/gunicorn.conf.py"),
+            "-b", f"{port.host}:{port.port}", "bench.peers.flask_sock_plain.app:app",
+        ]  # fmt: skip
+        settings = {"PEER_REDIS_URL": redis.url, "PEER_DATABASE": str(database)}
+        process = ChildProcess(
+            command, log=folder / "peer.log", env={**clean_environment(), **settings}, cwd=PROJECT
+        )
+        try:
+            until(
+                lambda: requests.get(url, timeout=5).status_code == 404,
+                seconds=30, what="the peer", tolerate=(OSError,),
+            )  # fmt: skip
+            import redis as redis_client
+
+            client = redis_client.Redis.from_url(redis.url)
+            pids = [child.pid for child in psutil.Process(process.pid).children()]
+            yield Contender(
+                Crowd(f"{url}/ws"),
+                tokens,
+                pids,
+                lambda: len(client.pubsub_channels("node:*")),
+                lambda: requests.post(f"{url}/deploy", timeout=60).json()["pushed"],
+            )
+            client.close()
+        finally:
+            process.stop(5)
+            port.release()
+
+
+CONTENDERS = {"signalbox": signalbox, "flask-sock": flask_sock_plain}
+
+
+def measure(name: str, count: int) -> dict[str, float]:
+    with tempfile.TemporaryDirectory() as folder, CONTENDERS[name](Path(folder), count) as contender:
+        try:
+            return _measure(contender)
+        finally:
+            contender.crowd.close()
+
+
+def _measure(contender: Contender) -> dict[str, float]:
+    crowd, pids, count = contender.crowd, contender.pids, len(contender.tokens)
+    crowd.connect(contender.tokens[:WARM])
+    until(lambda: contender.sockets() >= len(crowd.sockets), seconds=60, every=0.5, what="the first sockets")
+    empty = pss(pids)
+    warm = len(crowd.sockets)
+    started = time.perf_counter()
+    crowd.connect(contender.tokens[WARM:])
+    upgraded = time.perf_counter() - started
+    open_sockets = len(crowd.sockets)
+    until(lambda: contender.sockets() >= open_sockets, seconds=60, every=0.5, what="all sockets")
+    crowd.serve(count, 3)  # let what belongs to connecting pass
+    memory = pss(pids) - empty
+    before = processor_seconds(pids)
+    crowd.serve(count, IDLE_SECONDS)
+    idle = (processor_seconds(pids) - before) / IDLE_SECONDS
+    lost_idle = crowd.lost
+    crowd.forget()
+    own = time.process_time()
+    called = time.perf_counter()
+    answered: list[tuple[float, int]] = []
+
+    def deploy() -> None:
+        pushed = contender.deploy()
+        answered.append((time.perf_counter() - called, pushed))
+
+    thread = threading.Thread(target=deploy)
+    thread.start()
+    crowd.serve(len(crowd.sockets), 60)
+    own = time.process_time() - own
+    thread.join()
+    spans = sorted(at - called for at in crowd.heard.values())
+    return {
+        "sockets": open_sockets,
+        "refused": crowd.refused,
+        "lost while idle": lost_idle,
+        "KiB per socket": round(memory / 1024 / (open_sockets - warm), 2),
+        "upgrades/s": round((open_sockets - warm) / upgraded),
+        "idle % of a core": round(idle * 100, 2),
+        "deploy call ms": round(answered[0][0] * 1000, 1),
+        "pushed": answered[0][1],
+        "first told ms": round(spans[0] * 1000, 1),
+        "median told ms": round(statistics.median(spans) * 1000, 1),
+        "all told ms": round(spans[-1] * 1000, 1),
+        "told": len(spans),
+        "client busy ms": round(own * 1000, 1),
+        "load average": round(os.getloadavg()[0], 2),
+    }
+
+
+RATIOS = ("KiB per socket", "upgrades/s", "idle % of a core", "median told ms", "all told ms")
 
 
 def main() -> None:
     counts = [int(word) for word in sys.argv[1:]] or [1000, 5000, 10_000]
-    rows = [measure(count) for count in counts]
-    for key in rows[0]:
-        print(f"{key:18}" + "".join(f"{row[key]:>12}" for row in rows))
+    rows = []
+    for count in counts:
+        ours, peer = (measure(name, count) for name in CONTENDERS)
+        rows.append({"signalbox": ours, "flask-sock": peer})
+        print(f"\n{count} sockets{'':12}{'signalbox':>12}{'flask-sock':>12}{'peer / ours':>13}")
+        for key in ours:
+            ratio = f"{peer[key] / ours[key]:13.2f}" if key in RATIOS and ours[key] else ""
+            print(f"{key:24}{ours[key]:>12}{peer[key]:>12}{ratio}", flush=True)
     print(json.dumps(rows))
 
 

@@ -6,7 +6,7 @@ from flask import Flask
 
 from app import switchboard_process
 from app.agent_api import views
-from app.agent_api.push_channel import HandOverThread
+from app.agent_api.push_channel import ReaderThread
 from app.config import Settings
 from app.extensions import csrf, sock
 from app.failure_limits import FailureLimits, GoodTokensInRedis
@@ -15,7 +15,7 @@ from app.upgrade_rate import ReconnectSpread, UpgradeRate
 
 def sock_server_options() -> dict[str, object]:
     """What flask-sock makes its WebSockets with; one set for the whole application."""
-    return {"thread_class": HandOverThread, "max_message_size": 64 * 1024}
+    return {"thread_class": ReaderThread, "max_message_size": 64 * 1024}
 
 
 def init_app(app: Flask) -> None:

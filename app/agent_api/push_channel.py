@@ -12,23 +12,20 @@ import re
 import socket as socket_module
 import ssl
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from flask import Request, Response, current_app, g, has_request_context, request
-from simple_websocket import ConnectionClosed
+from flask import Request, Response, after_this_request, current_app, g, has_request_context, request
 from sqlalchemy.exc import SQLAlchemyError
 
-from agent.protocol import AGENT_INSTANCE_HEADER, CONFIG_REVISION_HEADER, PONG_GRACE_SECONDS
+from agent.protocol import AGENT_INSTANCE_HEADER, CONFIG_REVISION_HEADER
+from app.agent_api import own_loop
 from app.config import Settings
 from app.enrollment import AuthenticatedNode
 from app.errors import InvalidInputError, TooManyRequestsError, UnauthorizedError, UnavailableError
 from app.push import meters
 from app.push.claims import HeldOffError
-from app.push.connection import Connection, LoopEnd, Transport
-from app.push.hub import KEEPALIVE_TURNS
-from app.push.worker import Worker
+from app.push.connection import Connection, Transport
 from app.switchboard_process import become_worker, switchboard, worker_of_this_process
 from app.upgrade_rate import UpgradeRate
 
@@ -46,21 +43,20 @@ EVENT_STREAM_HEADERS = {
     "Cache-Control": "no-cache, no-transform",
     "X-Accel-Buffering": "no",
 }
-STREAM_BEGINS = b": connected\n\n"
 EVENT_STREAM_HEAD = (
     "HTTP/1.1 200 OK\r\n"
     + "".join(f"{name}: {value}\r\n" for name, value in EVENT_STREAM_HEADERS.items())
     + "Connection: close\r\n\r\n"
-).encode() + STREAM_BEGINS
+).encode() + own_loop.STREAM_BEGINS
 
 
-class HandOverThread:
-    """flask-sock's reader thread: none where the socket is handed to the hub, a real one elsewhere."""
+class ReaderThread:
+    """flask-sock's reader thread: none for the push channel, whose bytes the hub or the channel's own loop reads."""
 
     def __init__(self, target: Callable[[], None]) -> None:
         self.name = "flask-sock (_thread)"
         self._thread: threading.Thread | None = None
-        if not (has_request_context() and g.get("is_handed_over")):
+        if not (has_request_context() and g.get("connection")):
             self._thread = threading.Thread(target=target, daemon=True)
 
     def start(self) -> None:
@@ -86,9 +82,12 @@ def check_upgrade(upgrade: Request) -> None:
     :raises InvalidInputError: the handshake breaks RFC 6455, section 4.2.1, or brings bytes with it.
     """
     _check_open()
-    if upgrade.method != "GET":
-        _refuse("A WebSocket handshake is a GET.", "method")
+    if upgrade.method != "GET" or upgrade.environ.get("SERVER_PROTOCOL") == "HTTP/1.0":
+        _refuse("A WebSocket handshake is a GET of HTTP/1.1.", "method")
+    if not upgrade.headers.get("Host", "").strip():
+        _refuse("A WebSocket handshake names its host.", "Host")
     if upgrade.headers.get("Sec-WebSocket-Version", "").strip() != "13":
+        after_this_request(_name_the_version)
         _refuse("The WebSocket version must be 13.", "Sec-WebSocket-Version")
     if not _is_key(upgrade.headers.get("Sec-WebSocket-Key", "")):
         _refuse("The WebSocket key must be the base64 form of 16 bytes.", "Sec-WebSocket-Key")
@@ -160,8 +159,8 @@ def prepare(opening: Request, node: AuthenticatedNode, transport: Transport) -> 
     if len(board.hub) >= settings.max_sockets and board.hub.get(node.id) is None:
         meters.REFUSALS.labels("full").inc()
         raise UnavailableError("This worker holds as many sockets as it may.", retry_after=5)
-    # No compression: it costs 100 KiB a socket, and simple-websocket would accept the offer.
-    opening.environ.pop("HTTP_SEC_WEBSOCKET_EXTENSIONS", None)
+    if transport == "ws":
+        opening.environ = _only_the_handshake(opening.environ)
     g.is_handed_over = _can_hand_over(opening.environ.get("gunicorn.socket"))
     instance = opening.headers.get(AGENT_INSTANCE_HEADER, "").strip()
     try:
@@ -181,12 +180,13 @@ def prepare(opening: Request, node: AuthenticatedNode, transport: Transport) -> 
 def hand_over(websocket: Any) -> None:
     """Give the socket, whose handshake is answered, to the hub; or serve it here where that cannot be."""
     connection: Connection = g.connection
-    if not g.is_handed_over:
-        g.connection = None
-        _serve(websocket, connection, worker_of_this_process())
-        return
     websocket.connected = False  # so that flask-sock says no goodbye when the view is left
-    _detach(connection)
+    if g.is_handed_over:
+        _detach(connection)
+        return
+    g.connection = None
+    _bound_vanishing(websocket.sock)
+    own_loop.serve(websocket.sock, connection, worker_of_this_process())
 
 
 def open_stream() -> Response:
@@ -194,7 +194,8 @@ def open_stream() -> Response:
     connection: Connection = g.connection
     if not g.is_handed_over:
         g.connection = None
-        return Response(_stream(connection, worker_of_this_process()), headers=EVENT_STREAM_HEADERS)
+        _bound_vanishing(request.environ.get("gunicorn.socket") or request.environ.get("werkzeug.socket"))
+        return Response(own_loop.stream(connection, worker_of_this_process()), headers=EVENT_STREAM_HEADERS)
     try:
         request.environ["gunicorn.socket"].sendall(EVENT_STREAM_HEAD)
     except OSError:
@@ -206,15 +207,20 @@ def open_stream() -> Response:
 def _detach(connection: Connection) -> None:
     """The view's last act. From here on nothing of gunicorn's may touch the descriptor (hazard 14)."""
     client = request.environ["gunicorn.socket"]
-    if client.family in (socket_module.AF_INET, socket_module.AF_INET6):
+    _bound_vanishing(client)
+    connection.fd = client.detach()
+    g.connection = None
+    worker_of_this_process().adopt(connection)
+
+
+def _bound_vanishing(client: Any) -> None:
+    """Write at once, and have the kernel find out that the peer is gone (hazard 17)."""
+    if client is not None and client.family in (socket_module.AF_INET, socket_module.AF_INET6):
         try:
             client.setsockopt(socket_module.IPPROTO_TCP, socket_module.TCP_NODELAY, 1)
             client.setsockopt(socket_module.IPPROTO_TCP, socket_module.TCP_USER_TIMEOUT, TCP_USER_TIMEOUT_MS)
         except OSError:
-            pass  # reset by the peer: the hub reads its end
-    connection.fd = client.detach()
-    g.connection = None
-    worker_of_this_process().adopt(connection)
+            pass  # reset by the peer: whoever reads it sees its end
 
 
 def give_up_unless_adopted() -> None:
@@ -222,65 +228,6 @@ def give_up_unless_adopted() -> None:
     connection: Connection | None = g.pop("connection", None)
     if connection is not None:
         worker_of_this_process().give_up(connection)
-
-
-def _serve(websocket: Any, connection: Connection, worker: Worker) -> None:
-    """flask-sock's own loop, for a socket that cannot be handed over (TLS in gunicorn, the development server).
-
-    flask-sock's thread reads and answers pings; this one writes what the hub delivers, and the keepalive.
-    """
-
-    def abort() -> None:
-        try:
-            websocket.sock.shutdown(socket_module.SHUT_RDWR)
-        except OSError:
-            pass  # gone already
-
-    connection.loop = loop = LoopEnd(abort)
-    worker.adopt(connection)
-    reason = "agent closed"
-    due = time.monotonic() + KEEPALIVE_TURNS["ws"]
-    try:
-        while websocket.connected:
-            data = loop.get(min(1.0, max(0.0, due - time.monotonic())))
-            if data is not None:
-                websocket.sock.sendall(data)
-            elif loop.is_over:
-                break
-            elif time.monotonic() >= due:
-                websocket.pong_received = False
-                websocket.sock.sendall(connection.keepalive())
-                if not _is_answered(websocket, time.monotonic() + PONG_GRACE_SECONDS):
-                    reason = "no pong" if websocket.connected else reason
-                    break
-                due = time.monotonic() + KEEPALIVE_TURNS["ws"]
-    except (OSError, ConnectionClosed) as error:
-        reason = f"write failed: {error}"
-    finally:
-        worker.lose(connection, reason)
-        websocket.connected = False
-
-
-def _is_answered(websocket: Any, due: float) -> bool:
-    """Whether the pong came before *due*."""
-    while websocket.connected and not websocket.pong_received and time.monotonic() < due:
-        time.sleep(0.05)
-    return bool(websocket.pong_received)
-
-
-def _stream(connection: Connection, worker: Worker) -> Iterator[bytes]:
-    """The event stream as a response's body, for a socket that cannot be handed over."""
-    connection.loop = loop = LoopEnd(lambda: None)
-    worker.adopt(connection)
-    try:
-        yield STREAM_BEGINS
-        while True:
-            data = loop.get(KEEPALIVE_TURNS["sse"])
-            if data is None and loop.is_over:
-                return
-            yield data or connection.keepalive()
-    finally:
-        worker.lose(connection, "agent closed")
 
 
 def _can_hand_over(client: Any) -> bool:
@@ -295,10 +242,41 @@ def _is_key(text: str) -> bool:
         return False
 
 
+def _name_the_version(response: Response) -> Response:
+    """RFC 6455, section 4.4: whoever asks for another version is told which one there is."""
+    response.headers["Sec-WebSocket-Version"] = "13"
+    return response
+
+
+def _only_the_handshake(environ: WSGIEnvironment) -> WSGIEnvironment:
+    """A copy of *environ* that has no fields but those that a handshake needs, in a form that cannot fail.
+
+    simple-websocket parses all of them again, and more strictly than gunicorn does: a host or a cookie that it
+    does not like would be a 500. And no offer of compression, which it would accept: 100 KiB a socket.
+    """
+    rest = {name: value for name, value in environ.items() if not name.startswith("HTTP_")}
+    return {
+        **rest,
+        "HTTP_HOST": "signalbox",
+        "HTTP_UPGRADE": "websocket",
+        "HTTP_CONNECTION": "Upgrade",
+        "HTTP_SEC_WEBSOCKET_VERSION": "13",
+        "HTTP_SEC_WEBSOCKET_KEY": environ["HTTP_SEC_WEBSOCKET_KEY"].strip(),
+    }
+
+
 def _bytes_behind(opening: Request) -> bool:
-    """Whether gunicorn has read more than the request: those bytes would be lost with its parser."""
-    reader = getattr(opening.environ.get("signalbox.input"), "reader", None)
-    unreader = getattr(reader, "unreader", None)
+    """Whether the server has read more than the request: those bytes would be lost with its parser."""
+    body: Any = opening.environ.get("signalbox.input")
+    development = opening.environ.get("werkzeug.socket")
+    if development is not None and hasattr(body, "peek"):
+        seconds = development.gettimeout()
+        development.settimeout(0)
+        try:
+            return bool(body.peek(1))
+        finally:
+            development.settimeout(seconds)
+    unreader = getattr(getattr(body, "reader", None), "unreader", None)
     return unreader is not None and bool(unreader.buf.getvalue())
 
 

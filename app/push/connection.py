@@ -89,11 +89,12 @@ class LoopEnd:
     def end(self, *, at_once: bool) -> None:
         """The loop is to end, *at_once* or once it has written what it has."""
         self.is_over = True
+        self.put(b"")  # wakes it
         if at_once:
             self._abort()
 
     def get(self, seconds: float) -> bytes | None:
-        """The next bytes to write; ``None`` if there are none within *seconds*, or no more at all."""
+        """The next bytes to write; ``None`` or nothing if there are none within *seconds*, or no more at all."""
         deadline = time.monotonic() + seconds
         while True:
             try:

@@ -46,8 +46,8 @@ def pong(payload: bytes) -> bytes:
 
 
 def close(code: int, reason: str) -> bytes:
-    """A close frame; the reason is cut to what fits."""
-    return _frame(CLOSE, struct.pack("!H", code) + reason.encode()[:123])
+    """A close frame; the reason is cut to what fits, never inside a character."""
+    return _frame(CLOSE, struct.pack("!H", code) + reason.encode()[:123].decode(errors="ignore").encode())
 
 
 KEEPALIVE = _frame(PING, b"") + _frame(PONG, b"")
@@ -158,6 +158,9 @@ def _data(opcode: int, is_final: bool, payload: bytes, fragments: Fragments | No
             fragments.decoder.decode(payload, is_final)
         except UnicodeDecodeError:
             raise FrameError(1007, "text that is not UTF-8") from None
+        # Python's decoder waits for the third byte of a surrogate, which can only be refused.
+        if b"\xed\xa0" <= fragments.decoder.getstate()[0] <= b"\xed\xbf":
+            raise FrameError(1007, "text that is not UTF-8")
     return None if is_final else fragments
 
 

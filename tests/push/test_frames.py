@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from app.push import frames
 from app.push.connection import Connection
+from tests.support.hostile_frames import BROKEN, CLOSING, GOOD
 from tests.support.websocket_client import frame_bytes
 
 
@@ -29,52 +30,38 @@ def refusal_of(connection: Connection, *parts: bytes) -> int | None:
     return None
 
 
-def close_payload(code: int, reason: bytes = b"") -> bytes:
-    return struct.pack("!H", code) + reason
-
-
-BROKEN = {
-    "a frame without a mask": (frame_bytes(frames.TEXT, b"x", masked=False), 1002),
-    "a reserved bit": (frame_bytes(frames.TEXT, b"x", rsv=4), 1002),
-    "an unknown data opcode": (frame_bytes(0x3, b"x"), 1002),
-    "an unknown control opcode": (frame_bytes(0xB, b"x"), 1002),
-    "a control frame over 125 bytes": (frame_bytes(frames.PING, b"x" * 126), 1002),
-    "a fragmented control frame": (frame_bytes(frames.PING, b"x", fin=False), 1002),
-    "a continuation of nothing": (frame_bytes(frames.CONTINUATION, b"x"), 1002),
-    "a message inside a message": (
-        frame_bytes(frames.TEXT, b"x", fin=False) + frame_bytes(frames.TEXT, b"y"),
-        1002,
-    ),
-    "a 16-bit length that fits in 7": (b"\x81\xfe\x00\x7d" + b"\0" * 4 + b"x" * 125, 1002),
-    "a 64-bit length that fits in 16": (b"\x81\xff" + struct.pack("!Q", 300) + b"\0" * 4 + b"x" * 300, 1002),
-    "a 64-bit length with its first bit set": (b"\x81\xff" + struct.pack("!Q", 2**63) + b"\0" * 4, 1002),
-    "a frame over 64 KiB": (b"\x82\xff" + struct.pack("!Q", 64 * 1024 + 1) + b"\0" * 4, 1009),
-    "a message over 64 KiB in fragments": (
-        frame_bytes(frames.BINARY, b"x" * 40_000, fin=False)
-        + frame_bytes(frames.CONTINUATION, b"x" * 40_000),
-        1009,
-    ),
-    "text that is not UTF-8": (frame_bytes(frames.TEXT, b"\xff"), 1007),
-    "text that ends inside a character": (frame_bytes(frames.TEXT, "é".encode()[:1]), 1007),
-    "a close frame with one byte": (frame_bytes(frames.CLOSE, b"x"), 1002),
-    "a close code that may not be sent": (frame_bytes(frames.CLOSE, close_payload(1005)), 1002),
-    "a close code below 1000": (frame_bytes(frames.CLOSE, close_payload(999)), 1002),
-    "a close code above 4999": (frame_bytes(frames.CLOSE, close_payload(5000)), 1002),
-    "a close reason that is not UTF-8": (frame_bytes(frames.CLOSE, close_payload(1000, b"\xff")), 1007),
-}
-
-
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_broken_frame_is_refused_with_its_code_in_every_split(name: str) -> None:
     """Wherever the bytes are cut, the same close code comes out."""
-    data, code = BROKEN[name]
-    cuts = range(1, len(data)) if len(data) < 400 else (1, 2, 5, 11, 14, len(data) - 1)
-    for cut in cuts:
-        connection = a_connection()
-        assert refusal_of(connection, data[:cut], data[cut:]) == code
+    case = BROKEN[name]
+    assert refusal_of(a_connection(), case.data) == case.code
+    for cut in case.cuts():
+        assert refusal_of(a_connection(), case.data[:cut], case.data[cut:]) == case.code
 
 
-GOOD = (
+@pytest.mark.parametrize("name", CLOSING)
+def test_an_ending_that_keeps_the_rules_is_answered_with_its_code(name: str) -> None:
+    """The peer's code comes back, unmasked, and nothing behind it is read."""
+    case = CLOSING[name]
+    payload = b"" if case.code is None else struct.pack("!H", case.code)
+    received = a_connection().receive(case.data, 0.0)
+    assert received.close == bytes((0x88, len(payload))) + payload
+    assert received.ping is None
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_what_keeps_the_rules_ends_nothing(name: str) -> None:
+    """Byte by byte, and the ping behind it is seen."""
+    connection = a_connection()
+    ping = frame_bytes(frames.PING, b"last")
+    data = b"".join((*GOOD[name], ping))
+    parts = [data] if len(data) > 2000 else [bytes((byte,)) for byte in data]
+    assert [r.ping for part in parts if (r := connection.receive(part, 0.0)).ping is not None] == [b"last"]
+    assert connection.buffer is None
+    assert connection.fragments is None
+
+
+MIXED = (
     frame_bytes(frames.TEXT, b"hello")
     + frame_bytes(frames.TEXT, "é".encode()[:1], fin=False)
     + frame_bytes(frames.PING, b"in between")
@@ -85,15 +72,15 @@ GOOD = (
 )
 
 
-@given(st.lists(st.integers(min_value=1, max_value=len(GOOD) - 1), max_size=12))
+@given(st.lists(st.integers(min_value=1, max_value=len(MIXED) - 1), max_size=12))
 def test_what_keeps_the_rules_is_read_alike_in_every_split(cuts: list[int]) -> None:
     """Seven frames, a ping inside a fragmented message among them, are counted however they are cut."""
     connection = a_connection()
     connection.is_pong_due = True
-    edges = [0, *sorted(cuts), len(GOOD)]
+    edges = [0, *sorted(cuts), len(MIXED)]
     counted, pings = 0, []
     for start, end in pairwise(edges):
-        received = connection.receive(GOOD[start:end], 0.0)
+        received = connection.receive(MIXED[start:end], 0.0)
         counted += received.frames
         if received.ping is not None:
             pings.append(received.ping)
@@ -107,14 +94,6 @@ def test_of_many_pings_only_the_latest_is_answered() -> None:
     """A flood of pings costs one answer a turn."""
     received = a_connection().receive(b"".join(frame_bytes(frames.PING, b"%d" % n) for n in range(50)), 0.0)
     assert received.ping == b"49"
-
-
-def test_a_close_is_answered_with_its_code() -> None:
-    """The peer's code comes back, unmasked, and nothing behind it is read."""
-    data = frame_bytes(frames.CLOSE, close_payload(1001, b"bye")) + frame_bytes(frames.PING, b"late")
-    received = a_connection().receive(data, 0.0)
-    assert received.close == b"\x88\x02" + struct.pack("!H", 1001)
-    assert received.ping is None
 
 
 def test_an_agent_that_sends_too_much_in_a_minute_is_sent_away() -> None:
@@ -135,3 +114,12 @@ def test_frames_that_we_write_have_the_shortest_length() -> None:
     assert frames.text(b"x" * 126)[:4] == b"\x81\x7e\x00\x7e"
     assert frames.text(b"x" * 65536)[:10] == b"\x81\x7f" + struct.pack("!Q", 65536)
     assert frames.KEEPALIVE == b"\x89\x00\x8a\x00"
+
+
+def test_a_reason_that_we_give_is_cut_between_characters() -> None:
+    """A control frame holds 125 bytes; half a character would make ours the broken one (section 5.5.1)."""
+    frame = frames.close(1001, "€" * 60)
+    assert frame[:4] == b"\x88\x7d\x03\xe9"
+    assert frame[4:].decode() == "€" * 41
+    frame = frames.close(1001, "x" + "€" * 60)
+    assert frame[4:].decode() == "x" + "€" * 40

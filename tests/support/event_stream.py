@@ -26,12 +26,23 @@ class EventStream:
     head: str = ""
     buffer: bytes = field(default=b"", repr=False)
     status: int = 0
+    chunks: bytes | None = field(default=None, repr=False)
+    """Received and not unpacked yet, where the body comes in chunks (RFC 9112, section 7.1); else ``None``."""
 
     @classmethod
     def connect(cls, url: str, token: str | None, revision: str | None = None) -> "EventStream":
         """Open `GET /api/agent/push`; EventStreamError unless that is answered with 200."""
         parts = urlsplit(url)
-        stream = cls(socket.create_connection((parts.hostname or "", parts.port or 0), timeout=READ_SECONDS))
+        dialled = socket.create_connection((parts.hostname or "", parts.port or 0), timeout=READ_SECONDS)
+        return cls.over(dialled, url, token, revision)
+
+    @classmethod
+    def over(
+        cls, dialled: socket.socket, url: str, token: str | None, revision: str | None = None
+    ) -> "EventStream":
+        """As ``connect``, on a connection that stands already."""
+        stream = cls(dialled)
+        parts = urlsplit(url)
         try:
             lines = ["GET /api/agent/push HTTP/1.1", f"Host: {parts.netloc}"]
             lines += [f"Authorization: Bearer {token}"] if token else []
@@ -39,6 +50,10 @@ class EventStream:
             stream.socket.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
             stream.head = stream._until(b"\r\n\r\n", READ_SECONDS).decode()
             stream.status = int(stream.head.split(" ", 2)[1])
+            stream.chunks = b"" if "transfer-encoding: chunked" in stream.head.lower() else None
+            if stream.chunks is not None:
+                stream.chunks, stream.buffer = stream.buffer, b""
+                stream._unpack()
             if stream.status != 200:
                 raise EventStreamError(stream.status, stream.head)
         except BaseException:
@@ -65,6 +80,16 @@ class EventStream:
         """End the connection."""
         self.socket.close()
 
+    def _unpack(self) -> None:
+        """Move whole chunks to the buffer."""
+        while self.chunks and b"\r\n" in self.chunks:
+            line, _, rest = self.chunks.partition(b"\r\n")
+            size = int(line, 16)
+            if len(rest) < size + 2:
+                return
+            self.buffer += rest[:size]
+            self.chunks = rest[size + 2 :]
+
     def _until(self, mark: bytes, seconds: float) -> bytes:
         deadline = time.monotonic() + seconds
         while mark not in self.buffer:
@@ -72,6 +97,10 @@ class EventStream:
             data = self.socket.recv(65536)
             if not data:
                 raise EventStreamError(self.status, "the stream has ended")
-            self.buffer += data
+            if self.chunks is None:
+                self.buffer += data
+            else:
+                self.chunks += data
+                self._unpack()
         block, _, self.buffer = self.buffer.partition(mark)
         return block + mark

@@ -1,11 +1,13 @@
 """A WebSocket client on a bare socket, that sends any bytes and shows every frame (RFC 6455)."""
 
 import base64
+import fcntl
 import hashlib
 import json
 import os
 import socket
 import struct
+import termios
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -119,6 +121,24 @@ class WebSocketClient:
         """Exactly these bytes."""
         self.socket.sendall(data)
 
+    def send_segment(self, data: bytes) -> None:
+        """These bytes at once, in a segment of their own where they fit into one."""
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket.sendall(data)
+
+    def wait_acknowledged(self, seconds: float = READ_SECONDS) -> None:
+        """Until the peer's kernel has all that was sent, or has ended the connection.
+
+        Whether the peer has read it is another matter.
+        """
+        deadline = time.monotonic() + seconds
+        while struct.unpack("i", fcntl.ioctl(self.socket, termios.TIOCOUTQ, b"\0" * 4))[0]:
+            if self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                return
+            if time.monotonic() > deadline:
+                raise TimeoutError("the peer's kernel does not acknowledge what was sent")
+            time.sleep(0.001)
+
     def send_frame(
         self, opcode: int, payload: bytes = b"", *, fin: bool = True, rsv: int = 0, masked: bool = True
     ) -> None:
@@ -184,6 +204,27 @@ class WebSocketClient:
         except WebSocketClientError:
             rest, self.buffer = self.buffer, b""
             return rest
+
+    def read_rest(self, seconds: float = READ_SECONDS) -> list[Frame]:
+        """All frames up to the orderly end of the connection (FIN).
+
+        WebSocketClientError if it is reset instead, or ends inside a frame; TimeoutError as ``read_end``.
+        """
+        deadline = time.monotonic() + seconds
+        while True:
+            self.socket.settimeout(max(0.001, deadline - time.monotonic()))
+            try:
+                data = self.socket.recv(65536)
+            except ConnectionResetError:
+                raise WebSocketClientError("the connection was reset") from None
+            if not data:
+                break
+            self.buffer += data
+        frames = []
+        while self.buffer:
+            self.socket.settimeout(0.001)
+            frames.append(self.read_frame(0))
+        return frames
 
     def close(self) -> None:
         """End the TCP connection without a close frame, as a killed agent does."""

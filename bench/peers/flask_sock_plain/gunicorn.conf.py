@@ -1,0 +1,12 @@
+"""How the peer runs: two gevent workers, as many connections as ours may have."""
+
+import resource
+
+_, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (_hard, _hard))
+
+worker_class = "gevent"
+workers = 2
+worker_connections = 20_000
+backlog = 4096
+control_socket_disable = True
