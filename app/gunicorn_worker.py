@@ -25,6 +25,17 @@ LOOK_SECONDS = 0.05
 LAST_ACCEPTS = 1000
 
 
+class Address:
+    """Where a socket listens. gunicorn asks for that once more with each connection, also after it was closed."""
+
+    def __init__(self, listener: Any) -> None:
+        self._name = listener.getsockname()
+
+    def getsockname(self) -> Any:
+        """As the socket's own."""
+        return self._name
+
+
 class Acceptor(StreamServer):  # type: ignore[misc]
     """Takes connections for one worker from one listening socket, one at a time, the freest worker first.
 
@@ -35,7 +46,7 @@ class Acceptor(StreamServer):  # type: ignore[misc]
 
     def __init__(self, worker: HubWorker, listener: Any, spawn: Any, **more: Any) -> None:
         ssl_options = {name: more[name] for name in ("ssl_context",) if name in more}
-        super().__init__(listener, handle=partial(worker.handle, listener), spawn=spawn, **ssl_options)
+        super().__init__(listener, handle=partial(worker.handle, Address(listener)), spawn=spawn, **ssl_options)
         self._worker = worker
         self._yielding_until: float | None = None
         worker.acceptors.append(self)
