@@ -60,6 +60,8 @@ class Member:
     client: WebSocketClient | None = None
     last_heard: float = 0.0
     """Monotonic time of its last ``config_changed``."""
+    heard: int = 0
+    """How many ``config_changed`` it has heard."""
     lost_at: float = 0.0
     longest_gap: float = 0.0
     """Seconds for which it had no channel, at most, since it had one first."""
@@ -150,6 +152,7 @@ class Swarm:
                     client.send_frame(PONG, frame.payload)
                 elif frame.opcode == TEXT and frame.json()["type"] == "config_changed":
                     member.last_heard = time.monotonic()
+                    member.heard += 1
                 elif frame.opcode == CLOSE:
                     self._lose(selector, member, (frame.close_code, frame.close_reason))
                     return
