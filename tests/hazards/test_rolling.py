@@ -16,6 +16,7 @@ from tests.hazards.conftest import Fleet, MakeFleet
 from tests.support.server import Server
 from tests.support.swarm import Swarm, enroll
 from tests.support.until import until
+from tests.support.websocket_client import WebSocketClient
 
 SOCKETS = 100
 DEPLOY_SECONDS = 0.2
@@ -174,3 +175,40 @@ def test_a_reload_and_a_rolling_restart_fail_no_request_and_lose_no_deploy(
         assert {code for code, _ in ends} == {1001}, "every channel that ended was told why"
         assert len(ends) >= SOCKETS
         assert {status for member in swarm.members for status in member.refusals} <= {503}
+
+
+def test_a_worker_that_is_to_go_serves_until_its_replacement_can(start_server: StartServer) -> None:
+    """A reload starts the new worker and tells the old one to go at once; no request waits for the boot."""
+    server = start_server(workers=1)
+    (old,) = server.worker_pids()
+    os.kill(server.process.pid, signal.SIGHUP)
+    new = until(lambda: set(server.worker_pids()) - {old}, every=0.002, what="the new worker")
+    for pid in new:
+        os.kill(pid, signal.SIGSTOP)  # it boots for as long as this lasts
+    try:
+        assert old in server.worker_pids()
+        began = time.monotonic()
+        while time.monotonic() < began + 1.5:
+            assert requests.get(f"{server.url}/readyz", timeout=5).status_code == 200
+    finally:
+        for pid in new:
+            os.kill(pid, signal.SIGCONT)
+    until(lambda: set(server.worker_pids()) == new, seconds=20, what="the old worker's end")
+    assert requests.get(f"{server.url}/readyz", timeout=10).status_code == 200
+
+
+def test_a_worker_that_goes_takes_no_dial_from_one_that_stays(
+    start_server: StartServer, make_fleet: MakeFleet
+) -> None:
+    """SIGTERM to one of two: it stops accepting at once, so that no upgrade meets a worker that refuses it."""
+    fleet = make_fleet(start_server())
+    nodes = enroll(fleet.server.settings, fleet.environment_id, 120)
+    gone = fleet.server.worker_pids()[0]
+    os.kill(gone, signal.SIGTERM)
+    until(lambda: "draining worker" in fleet.server.log.read_text(), every=0.005, what="the drain's begin")
+    for _, token in nodes:
+        if gone not in fleet.server.worker_pids():
+            break
+        fleet.opened.append(WebSocketClient.connect(f"{fleet.server.url}/api/agent/ws", token))
+    assert len(fleet.opened) > 5
+    until(lambda: gone not in fleet.server.worker_pids(), seconds=20, what="its end")
