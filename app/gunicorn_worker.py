@@ -46,7 +46,9 @@ class Acceptor(StreamServer):  # type: ignore[misc]
 
     def __init__(self, worker: HubWorker, listener: Any, spawn: Any, **more: Any) -> None:
         ssl_options = {name: more[name] for name in ("ssl_context",) if name in more}
-        super().__init__(listener, handle=partial(worker.handle, Address(listener)), spawn=spawn, **ssl_options)
+        super().__init__(
+            listener, handle=partial(worker.handle, Address(listener)), spawn=spawn, **ssl_options
+        )
         self._worker = worker
         self._yielding_until: float | None = None
         worker.acceptors.append(self)

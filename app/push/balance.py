@@ -6,8 +6,9 @@ at what has come of it (hazard 20).
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 TOLERATED = 1.2
 """What a worker may hold, as a share of the average."""
@@ -30,6 +31,22 @@ class Load:
     is_draining: bool
     reports: int
     """How often it has said so; grows by one every few seconds."""
+
+
+class Steady:
+    """What a worker held lately, so that growth is not taken for excess.
+
+    What the others have reported is older than what it knows of itself: while a herd comes back, each would think
+    that it had got more than its part.
+    """
+
+    def __init__(self) -> None:
+        self._counts: deque[int] = deque(maxlen=STABLE_REPORTS)
+
+    def seen(self, own: Load) -> Load:
+        """*own* with the least that it held at this and the last two reports; to be called once for each."""
+        self._counts.append(own.sockets)
+        return replace(own, sockets=min(self._counts))
 
 
 def to_shed(own_id: str, loads: Collection[Load], seconds: float) -> int:

@@ -10,7 +10,7 @@ import gevent
 
 from agent.protocol import CloseCode
 from app.push import meters
-from app.push.balance import Load, to_shed
+from app.push.balance import Load, Steady, to_shed
 from app.push.connection import Connection
 from app.push.loads import Loads
 from app.push.redis_gate import RedisAwayError
@@ -34,6 +34,7 @@ class Shedding:
         self._loads = loads
         self._cap = cap
         self._reports = 0
+        self._steady = Steady()
 
     def run(self) -> None:
         """Look every two seconds, for ever. One greenlet."""
@@ -49,7 +50,8 @@ class Shedding:
         worker = self._worker
         self._reports += 1
         own = Load(worker.worker_id, len(worker.hub), self._cap, worker.draining, self._reports)
-        count = to_shed(own.worker_id, self._loads.exchange(own), EVERY_SECONDS)
+        others = [load for load in self._loads.exchange(own) if load.worker_id != own.worker_id]
+        count = to_shed(own.worker_id, [*others, self._steady.seen(own)], EVERY_SECONDS)
         if not count or worker.draining:
             return
         held = worker.hub.connections()

@@ -39,6 +39,7 @@ def test_a_machine_that_joins_gets_its_part(start_server: StartServer, make_flee
         first = sockets_by_worker(fleet)
         assert len(first) == 2
         assert max(first.values()) <= MANY / 2 * TOLERATED, first
+        assert not any(member.closes for member in swarm.members), "nobody is shed while all are coming"
         other = start_server(fleet.server.settings, workers=1)
         swarm.urls.append(other.url)
         bound = max(MANY / 3 * TOLERATED, MANY / 3 + LEAST_EXCESS)

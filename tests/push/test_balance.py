@@ -5,7 +5,7 @@ import random
 import pytest
 
 from app.crew import Crew, State, has_freer
-from app.push.balance import LEAST_EXCESS, STABLE_REPORTS, TOLERATED, Load, to_shed
+from app.push.balance import LEAST_EXCESS, STABLE_REPORTS, TOLERATED, Load, Steady, to_shed
 
 ROUND_SECONDS = 2.0
 
@@ -38,6 +38,18 @@ def test_who_holds_too_much_sheds_a_little_of_it() -> None:
 def test_nothing_is_shed_without_need_or_room(workers: list[Load], why: str) -> None:
     """Each case is one reason to leave things as they are."""
     assert to_shed("0", workers, 10.0) == 0, why
+
+
+def test_growth_is_not_excess() -> None:
+    """A herd comes back evenly; the other's report is a round old, and nobody sheds for that."""
+    steady = Steady()
+    for count in range(0, 2000, 200):
+        other = Load("1", max(0, count - 200), 10_000, False, 9)
+        own = steady.seen(Load("0", count, 10_000, False, 9))
+        assert to_shed("0", [own, other], ROUND_SECONDS) == 0
+    for _ in range(STABLE_REPORTS):
+        own = steady.seen(Load("0", 2000, 10_000, False, 9))
+    assert to_shed("0", [own, Load("1", 1000, 10_000, False, 9)], ROUND_SECONDS) > 0
 
 
 def test_several_that_shed_share_the_room() -> None:
