@@ -10,7 +10,6 @@ import logging
 import os
 import resource
 import shutil
-import signal
 import sys
 import tempfile
 
@@ -26,6 +25,7 @@ from prometheus_client import multiprocess
 from app import switchboard_process
 from app.access_log import JsonAccessLogger
 from app.config import Settings, SettingsError
+from app.crew import crew
 from app.push.presence import Registry
 from app.push.redis_gate import RedisAwayError, RedisGate
 
@@ -37,7 +37,7 @@ except SettingsError as error:
 
 bind = settings.bind
 workers = settings.web_concurrency
-worker_class = "gevent"
+worker_class = "app.gunicorn_worker.HubWorker"  # gevent's, accepting evenly and leaving without a gap
 worker_connections = 10_000  # requests under way, not sockets; past it even /healthz would wait
 backlog = 4096
 keepalive = 5
@@ -64,20 +64,12 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (_hard, _hard))
 def pre_fork(server, worker):
     """Name the worker before it lives, so that the master can end its lease when it has died."""
     worker.signalbox_id = switchboard_process.new_worker_id()
+    worker.slot = crew().take()
 
 
 def post_worker_init(worker):
-    """Start this worker's switchboard, and have it drain as soon as the worker is told to stop."""
-    board = switchboard_process.of(worker.wsgi)
-    board.start(worker.signalbox_id, switchboard_process.worker_label())
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
-        stop = signal.getsignal(number)
-
-        def drain_and_stop(signal_number, frame, stop=stop):
-            board.worker.begin_drain()
-            stop(signal_number, frame)
-
-        signal.signal(number, drain_and_stop)
+    """Start this worker's switchboard."""
+    switchboard_process.of(worker.wsgi).start(worker.signalbox_id, switchboard_process.worker_label())
 
 
 def worker_exit(server, worker):
@@ -91,6 +83,7 @@ def worker_exit(server, worker):
 def child_exit(server, worker):
     """In the master: a worker has died, however it died. Its nodes leave the page at once."""
     multiprocess.mark_process_dead(worker.pid)
+    crew().free(worker.slot)
     try:
         gate = RedisGate(settings.redis_url)
         Registry(gate, settings.redis_prefix).end_lease(worker.signalbox_id)

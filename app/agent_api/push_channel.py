@@ -37,6 +37,8 @@ INSTANCE = re.compile(r"[0-9A-Za-z._:-]{1,64}")
 
 TCP_USER_TIMEOUT_MS = 10_000
 """A peer that acknowledges nothing for so long has vanished (hazard 17)."""
+SEND_BUFFER_BYTES = 32 * 1024
+"""What the kernel keeps for an agent that does not read; by itself it takes 4 MB for each (ADR 15)."""
 
 EVENT_STREAM_HEADERS = {
     "Content-Type": "text/event-stream",
@@ -185,7 +187,7 @@ def hand_over(websocket: Any) -> None:
         _detach(connection)
         return
     g.connection = None
-    _bound_vanishing(websocket.sock)
+    _bound(websocket.sock)
     own_loop.serve(websocket.sock, connection, worker_of_this_process())
 
 
@@ -194,7 +196,7 @@ def open_stream() -> Response:
     connection: Connection = g.connection
     if not g.is_handed_over:
         g.connection = None
-        _bound_vanishing(request.environ.get("gunicorn.socket") or request.environ.get("werkzeug.socket"))
+        _bound(request.environ.get("gunicorn.socket") or request.environ.get("werkzeug.socket"))
         return Response(own_loop.stream(connection, worker_of_this_process()), headers=EVENT_STREAM_HEADERS)
     try:
         request.environ["gunicorn.socket"].sendall(EVENT_STREAM_HEAD)
@@ -207,15 +209,21 @@ def open_stream() -> Response:
 def _detach(connection: Connection) -> None:
     """The view's last act. From here on nothing of gunicorn's may touch the descriptor (hazard 14)."""
     client = request.environ["gunicorn.socket"]
-    _bound_vanishing(client)
+    _bound(client)
     connection.fd = client.detach()
     g.connection = None
     worker_of_this_process().adopt(connection)
 
 
-def _bound_vanishing(client: Any) -> None:
-    """Write at once, and have the kernel find out that the peer is gone (hazard 17)."""
-    if client is not None and client.family in (socket_module.AF_INET, socket_module.AF_INET6):
+def _bound(client: Any) -> None:
+    """Keep little for a peer that does not read, write at once, and have the kernel find out that it is gone."""
+    if client is None:
+        return
+    try:
+        client.setsockopt(socket_module.SOL_SOCKET, socket_module.SO_SNDBUF, SEND_BUFFER_BYTES)
+    except OSError:
+        pass  # reset by the peer, or not a socket of the kernel's: as below
+    if client.family in (socket_module.AF_INET, socket_module.AF_INET6):
         try:
             client.setsockopt(socket_module.IPPROTO_TCP, socket_module.TCP_NODELAY, 1)
             client.setsockopt(socket_module.IPPROTO_TCP, socket_module.TCP_USER_TIMEOUT, TCP_USER_TIMEOUT_MS)

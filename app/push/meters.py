@@ -16,3 +16,4 @@ DEAF = Counter("signalbox_deaf_nodes", "Connected nodes found behind by the swee
 SUBSCRIBER_RECONNECTS = Counter(
     "signalbox_subscriber_reconnects", "Times the subscriber had to connect again"
 )
+SHED = Counter("signalbox_sockets_shed", "Push channels closed because this worker held too many")

@@ -22,9 +22,11 @@ from app.push.broker import Channels, Publisher
 from app.push.connection import Connection, Transport
 from app.push.fleet_watch import FleetWatch
 from app.push.hub import Hub
+from app.push.loads import Loads
 from app.push.messages import Close, Message, Nudge
 from app.push.presence import Presence, Registry
 from app.push.redis_gate import RedisAwayError, RedisGate
+from app.push.shedding import Shedding
 from app.push.standing import Questions
 from app.push.worker import Worker
 
@@ -42,14 +44,18 @@ class NudgeOutcome:
 class Switchboard:
     """See the module. Connects to Redis when it is first asked something."""
 
-    def __init__(self, redis_url: str, prefix: str, questions: Questions, sweep_seconds: float) -> None:
+    def __init__(
+        self, redis_url: str, prefix: str, questions: Questions, sweep_seconds: float, max_sockets: int
+    ) -> None:
         self._redis_url = redis_url
         self._questions = questions
         self._sweep_seconds = sweep_seconds
+        self._max_sockets = max_sockets
         self.gate = RedisGate(redis_url)
         self._channels = Channels(prefix)
         self._registry = Registry(self.gate, prefix)
         self._publisher = Publisher(self.gate, self._channels)
+        self._loads = Loads(self.gate, prefix)
         self.worker: Worker | None = None
 
     # in every process
@@ -120,6 +126,7 @@ class Switchboard:
             self._sweep_seconds,
         )
         self.worker.start()
+        self.worker.spawn("shedding", Shedding(self.worker, self._loads, self._max_sockets).run)
 
     def start_in_thread(self, worker_id: str, label: str) -> None:
         """As ``start``, in a native thread of its own: for servers whose threads are not greenlets."""

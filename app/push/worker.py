@@ -101,7 +101,11 @@ class Worker:
             "records": self._records.run,
             "reaper": self._run_reaper,
         }.items():
-            gevent.spawn(run).link(lambda greenlet, name=name: self._ended(name, greenlet))
+            self.spawn(name, run)
+
+    def spawn(self, name: str, run: Callable[[], None]) -> None:
+        """Set a greenlet to work that this worker cannot live without."""
+        gevent.spawn(run).link(lambda greenlet: self._ended(name, greenlet))
 
     def _ended(self, name: str, greenlet: Any) -> None:
         log.critical(

@@ -77,6 +77,31 @@ def test_a_killed_worker_takes_its_nodes_off_and_they_come_back(own_fleet: Fleet
     own_fleet.until_connected(agents)
 
 
+def test_a_lost_machine_takes_its_nodes_off_and_they_come_back_elsewhere(
+    own_fleet: Fleet, start_server: StartServer
+) -> None:
+    """Master and workers die at once, so nobody ends a lease: its expiry alone does it, within 15 s."""
+    other = start_server(own_fleet.server.settings, workers=1)
+    operator = Operator(other.url, other.create_api_token())
+    agents = own_fleet.agents(6)
+    for agent in agents:
+        own_fleet.connect(agent)
+    own_fleet.until_connected(agents)
+    stays = own_fleet.agent()
+    own_fleet.opened.append(AgentByHand(other.url, stays.token).connect())
+    until(lambda: push_of(operator, stays)["connected"], what="the neighbour's channel")
+    own_fleet.server.kill()
+    until(
+        lambda: not any(push_of(operator, agent)["connected"] for agent in agents),
+        seconds=15,
+        what="the lost machine's nodes to be off",
+    )
+    assert push_of(operator, stays)["connected"] is True
+    for agent in agents:
+        own_fleet.opened.append(AgentByHand(other.url, agent.token).connect())
+    until(lambda: all(push_of(operator, agent)["connected"] for agent in agents), what="their return")
+
+
 def test_a_flushed_redis_heals_by_itself(
     start_server: StartServer, make_fleet: MakeFleet, own_redis: RedisServer
 ) -> None:

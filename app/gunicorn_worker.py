@@ -1,0 +1,176 @@
+"""gunicorn's gevent worker, with two habits of its own: it accepts evenly, and it leaves without a gap.
+
+All workers share the master's listening socket, so what waits in its queue outlives every one of them (ADR 14).
+"""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import Any
+
+import gevent
+from gevent.server import StreamServer
+from gunicorn.workers.ggevent import GeventWorker
+
+from app import switchboard_process
+from app.crew import State, crew, has_freer
+
+YIELD_SECONDS = 0.003
+"""How long a worker leaves a connection to one that holds less, before it takes it all the same."""
+ACCEPTS_AFTER_YIELD = 4
+REPLACEMENT_SECONDS = 8.0
+"""How long a worker that is to go stays for those that are booting; well inside ``graceful_timeout``."""
+LOOK_SECONDS = 0.05
+LAST_ACCEPTS = 1000
+
+
+class Address:
+    """Where a socket listens. gunicorn asks for that once more with each connection, also after it was closed."""
+
+    def __init__(self, listener: Any) -> None:
+        self._name = listener.getsockname()
+
+    def getsockname(self) -> Any:
+        """As the socket's own."""
+        return self._name
+
+
+class Acceptor(StreamServer):  # type: ignore[misc]
+    """Takes connections for one worker from one listening socket, one at a time, the freest worker first.
+
+    Without that the kernel wakes all workers, always in the same order (hazard 20).
+    """
+
+    max_accept = 1
+
+    def __init__(self, worker: HubWorker, listener: Any, spawn: Any, **more: Any) -> None:
+        ssl_options = {name: more[name] for name in ("ssl_context",) if name in more}
+        super().__init__(
+            listener, handle=partial(worker.handle, Address(listener)), spawn=spawn, **ssl_options
+        )
+        self._worker = worker
+        self._yielding_until: float | None = None
+        worker.acceptors.append(self)
+
+    def _do_read(self) -> None:
+        now = time.monotonic()
+        if not self._worker.should_yield():
+            self._yielding_until = None
+            super()._do_read()
+        elif self._yielding_until is None:
+            self._yielding_until = now + YIELD_SECONDS
+            self._wait(YIELD_SECONDS)
+        elif now < self._yielding_until:
+            self._wait(self._yielding_until - now)  # a request that ended has had us look again too early
+        else:
+            self._take_over()
+        self._worker.publish_load()
+
+    def _wait(self, seconds: float) -> None:
+        """Look away for a moment, at the end of which ``_do_read`` finds what nobody else has taken."""
+        self.stop_accepting()
+        self._timer = self.loop.timer(seconds)
+        self._timer.start(self._look_again)
+
+    def _look_again(self) -> None:
+        if self.started and not self._worker.has_stopped_accepting:
+            self.stop_accepting()
+            self._take_over()
+            self.start_accepting()
+
+    def _take_over(self) -> None:
+        """The others were busy: take some of what still waits."""
+        self._yielding_until = None
+        self.max_accept = ACCEPTS_AFTER_YIELD
+        try:
+            super()._do_read()
+        finally:
+            self.max_accept = type(self).max_accept
+
+    def start_accepting(self) -> None:
+        """Not again once the worker leaves: a connection that ends would have the pool start it."""
+        if not self._worker.has_stopped_accepting:
+            super().start_accepting()
+
+    def close(self) -> None:
+        """Let go of the listening socket; where nobody else will, answer what waits in its queue first."""
+        if not self.closed and self.started and not crew().loads(self._worker.slot):
+            self.stop_accepting()
+            self.max_accept = LAST_ACCEPTS
+            super()._do_read()
+        super().close()
+
+
+class HubWorker(GeventWorker):  # type: ignore[misc]
+    """A worker that holds agents' sockets beside its requests."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.slot: int | None = None
+        """In the crew; given by the master before the fork."""
+        self.acceptors: list[Acceptor] = []
+        self.has_stopped_accepting = False
+        self._is_leaving = False
+        # gunicorn makes one of these for each listening socket, and calls it as it would gevent's pywsgi.
+        self.server_class = partial(Acceptor, self)
+
+    # accepting
+
+    @property
+    def load(self) -> int:
+        """How many connections this worker holds: agents' channels, and requests under way or waited for."""
+        hub = switchboard_process.of(self.wsgi).hub
+        return (len(hub) if hub is not None else 0) + sum(len(acceptor.pool) for acceptor in self.acceptors)
+
+    def publish_load(self) -> None:
+        """Let the others see what this worker holds."""
+        if not self._is_leaving:
+            crew().write(self.slot, State.ACCEPTING, self.load)
+
+    def should_yield(self) -> bool:
+        """Whether the connection that waits is better left to another worker for a moment."""
+        self.publish_load()
+        return has_freer(self.load, crew().loads(self.slot))
+
+    def notify(self) -> None:
+        """Once a second, from the worker's main loop."""
+        super().notify()
+        self.publish_load()
+
+    # leaving
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """SIGTERM: leave in order. The master of a reload sends it again every second."""
+        if self._is_leaving:
+            return
+        self._is_leaving = True
+        crew().write(self.slot, State.LEAVING, 0)
+        if self.booted:
+            gevent.spawn(self._leave)
+        else:
+            self.alive = False
+
+    def handle_quit(self, sig: int, frame: Any) -> None:
+        """SIGINT and SIGQUIT: leave in a hurry, but not without the sockets' goodbye (``worker_exit``)."""
+        self._is_leaving = True
+        crew().write(self.slot, State.LEAVING, 0)
+        if self.booted:
+            self._begin_drain()
+        super().handle_quit(sig, frame)
+
+    def _leave(self) -> None:
+        """Serve on while the replacements boot; then accept nothing more, say goodbye, and let requests end."""
+        deadline = time.monotonic() + REPLACEMENT_SECONDS
+        while self.alive and crew().is_booting() and time.monotonic() < deadline:
+            gevent.sleep(LOOK_SECONDS)
+        self.has_stopped_accepting = True
+        for acceptor in self.acceptors:
+            acceptor.stop_accepting()
+        self._begin_drain()
+        self.alive = False  # from here on each answer says "Connection: close"
+
+    def _begin_drain(self) -> None:
+        worker = switchboard_process.of(self.wsgi).worker
+        if worker is not None:
+            worker.begin_drain()
