@@ -19,7 +19,10 @@ def init_app(app: Flask, settings: Settings) -> None:
     from app.standings import DatabaseQuestions  # the models; nothing before this line needs them
 
     app.extensions["switchboard"] = Switchboard(
-        settings.redis_url, settings.redis_prefix, DatabaseQuestions(app), settings.sweep_interval_seconds
+        settings.redis_url,
+        settings.redis_prefix,
+        DatabaseQuestions(app, settings.database_url),
+        settings.sweep_interval_seconds,
     )
 
 

@@ -9,25 +9,27 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gevent
 from gevent.event import Event
 
 from agent.protocol import REPLACED, CloseCode
-from app.push import meters
+from app.push import watchdog
 from app.push.broker import Channels, Publisher, Subscriber
 from app.push.connection import Connection
 from app.push.fleet_watch import FleetWatch
 from app.push.hub import Hub
 from app.push.inbox import gather
-from app.push.messages import Claimed, Close
+from app.push.messages import Claimed, Close, Receipt
 from app.push.presence import Entry, Registry
 from app.push.records import Records
 from app.push.redis_gate import RedisAwayError
+from app.push.redis_guard import RedisGuard
 from app.push.standing import Questions
 from app.push.sweep import Sweep
+from app.push.vitals import Vitals
 
 LEASE_SECONDS = 3.0
 AUDIT_SECONDS = 10.0
@@ -36,8 +38,6 @@ ECHO_SECONDS = 2.0
 LOOK_SECONDS = 0.05
 REAP_SECONDS = 60.0
 DRAIN_SECONDS = 2.0
-EXIT_CODE = 70
-"""Not 3 or 4: those make gunicorn's master give up."""
 
 log = logging.getLogger("signalbox.push")
 
@@ -55,6 +55,7 @@ class Worker:
         registry: Registry,
         questions: Questions,
         sweep_seconds: float,
+        bounds: Mapping[str, float] = watchdog.BOUNDS_SECONDS,
     ) -> None:
         self.worker_id = worker_id
         self.label = label
@@ -82,6 +83,17 @@ class Worker:
         self._sweep_wanted = Event()
         self._has_recovered = False
         self._records = Records(registry, publisher, questions)
+        self._guard = RedisGuard(registry.gate, lambda: self._subscriber.run_id, self._subscriber.reconnect)
+        self.vitals = Vitals(
+            label,
+            bounds,
+            sweep_seconds,
+            {
+                "epoll": lambda: self.hub.progressed_at,
+                "subscriber": lambda: self._subscriber.progressed_at,
+                "sweep": lambda: self._sweep.progressed_at,
+            },
+        )
 
     def start(self) -> None:
         """Set the greenlets to work."""
@@ -98,15 +110,18 @@ class Worker:
             "sweep": self._run_sweep,
             "records": self._records.run,
             "reaper": self._run_reaper,
+            "guard": self._guard.run,
         }.items():
-            gevent.spawn(run).link(lambda greenlet, name=name: self._ended(name, greenlet))
+            self.vitals.greenlets[name] = greenlet = gevent.spawn(run)
+            greenlet.link(lambda greenlet, name=name: self._ended(name, greenlet))
+        self.vitals.watchdog.start()
 
     def _ended(self, name: str, greenlet: Any) -> None:
         log.critical(
             "worker %s cannot go on: its %s greenlet ended: %r", self.label, name, greenlet.exception
         )
         logging.shutdown()
-        os._exit(EXIT_CODE)
+        os._exit(watchdog.EXIT_CODE)
 
     def entry(self, connection: Connection) -> Entry:
         """The connection as the registry knows it."""
@@ -191,6 +206,7 @@ class Worker:
         if self.draining:
             return
         self.draining = True
+        self.vitals.watchdog.stop()  # gunicorn bounds the end
         for watch in list(self._watches):
             watch.notify(())
         gevent.spawn(self._drain)
@@ -213,6 +229,7 @@ class Worker:
             if time.monotonic() > deadline - 1.0:
                 for connection in self.hub.connections():
                     self.hub.close(connection, CloseCode.GOING_AWAY, "going away")
+        self.vitals.tally.pour()
         try:
             self._records.flush()
             self._registry.end_lease(self.worker_id)
@@ -260,11 +277,12 @@ class Worker:
         for node_id, waiting in inbox.nudges.items():
             connection = self.hub.get(node_id)
             if connection is not None:
-                for message, ids in waiting:
-                    self.hub.deliver(connection, message, ids)
+                for message, receipt in waiting:
+                    self.hub.deliver(connection, message, receipt)
         if inbox.nudges:
             # One line a turn, not one a node: a deploy may concern ten thousand.
-            deployments = {i for waiting in inbox.nudges.values() for _, ids in waiting for i in ids}
+            receipts = [receipt for waiting in inbox.nudges.values() for _, receipt in waiting]
+            deployments = {i for receipt in receipts for i in receipt.deployment_ids}
             log.info(
                 "nudges written worker=%s nodes=%d deployments=%s",
                 self.label,
@@ -302,9 +320,9 @@ class Worker:
             reason,
         )
 
-    def _on_written(self, connection: Connection, deployment_ids: tuple[str, ...]) -> None:
-        meters.WRITTEN.inc()
-        self._records.written(connection, deployment_ids)
+    def _on_written(self, connection: Connection, receipt: Receipt) -> None:
+        self.vitals.tally.add(receipt.published_us)
+        self._records.written(connection, receipt.deployment_ids)
 
     # the greenlets
 
@@ -312,6 +330,7 @@ class Worker:
         while True:
             gevent.sleep(1.0)
             self.hub.tick()
+            self.vitals.ticked()
 
     def _run_leases(self) -> None:
         last = time.monotonic()
@@ -325,8 +344,10 @@ class Worker:
     def _renew_lease(self) -> None:
         try:
             self._registry.renew_lease(self.worker_id, self.label)
+            self.vitals.lease_tried(renewed=True)
         except RedisAwayError as error:
             log.warning("lease not renewed worker=%s: %s", self.label, error)
+            self.vitals.lease_tried(renewed=False)
 
     def _run_audit(self) -> None:
         while True:
@@ -338,7 +359,9 @@ class Worker:
         for connection in self.hub.connections():
             if connection.fence == 0 and not connection.is_closed:
                 self.claim(connection)
+                self.vitals.claimed_late()
         self._write_entries(self.hub.connections())
+        self.vitals.audited()
 
     def _write_entries(self, connections: Sequence[Connection]) -> None:
         live = {c.node_id: c for c in connections if c.fence and not c.is_closed}
@@ -347,6 +370,7 @@ class Worker:
         except RedisAwayError as error:
             log.warning("presence not written worker=%s nodes=%d: %s", self.label, len(live), error)
             return
+        self.vitals.entries_written()
         for node_id in replaced:
             self.hub.close(live[node_id], CloseCode.NORMAL, REPLACED)
         # What ended while its entry was being written is taken back by its owner.
