@@ -34,9 +34,9 @@ class DatabaseQuestions:
 
     @contextmanager
     def _asking(self) -> Iterator[None]:
-        with deadline(DEADLINE_SECONDS), self._app.app_context():
-            with using(self._engine) if self._engine is not None else nullcontext():
-                yield
+        own = using(self._engine) if self._engine is not None else nullcontext()
+        with deadline(DEADLINE_SECONDS), self._app.app_context(), own:
+            yield
 
     def standings(self, node_ids: Sequence[str]) -> dict[str, Standing]:
         """How each node stands; one that does not exist is left out. One query a thousand nodes, or two."""
