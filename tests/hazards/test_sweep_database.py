@@ -82,12 +82,16 @@ def test_a_frozen_backend_and_a_used_up_pool_do_not_stop_the_sweep(
             locking.execute("LOCK TABLE api_token IN ACCESS EXCLUSIVE MODE")
             stalled.start()
             held = f"SELECT pid {THIS_DATABASE} AND wait_event_type = 'Lock'"
-            pids = until(
-                lambda: len(pids := database.execute(held).fetchall()) == REQUESTS and pids,
-                what="a pool that is used up",
-            )
-            for (pid,) in pids:
-                frozen_backends.enter_context(frozen(pid))
+            pids: set[int] = set()
+
+            def all_are_frozen() -> bool:
+                for (pid,) in database.execute(held).fetchall():
+                    if pid not in pids:
+                        frozen_backends.enter_context(frozen(pid))
+                        pids.add(pid)
+                return len(pids) == REQUESTS
+
+            until(all_are_frozen, seconds=20, what="a pool that is used up")
         fall_behind(database, agent)
         until_resync(client)
         assert not stalled.answers
