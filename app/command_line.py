@@ -1,4 +1,4 @@
-"""The commands of ``flask --app wsgi``: ``admin create`` and ``api-token create``."""
+"""The commands of ``flask --app wsgi``: ``admin create``, ``api-token create`` and ``doctor``."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from functools import wraps
 from typing import ParamSpec, TypeVar
 
 import click
-from flask import Flask
-from flask.cli import AppGroup
+from flask import Flask, current_app
+from flask.cli import AppGroup, with_appcontext
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
-from app import accounts, environments
+from app import accounts, doctor, environments
 from app.audit import COMMAND_LINE
 from app.clock import utc_now
+from app.database import db
 from app.errors import SignalboxError
 
 Parameters = ParamSpec("Parameters")
@@ -34,6 +35,7 @@ def register_commands(app: Flask) -> None:
     """Give *app* its commands."""
     app.cli.add_command(admin)
     app.cli.add_command(api_token)
+    app.cli.add_command(examine_surroundings)
 
 
 def _in_one_sentence(command: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
@@ -88,6 +90,17 @@ def create_api_token(name: str, role: str, environment: str | None, expires: str
         expires_at=_moment(expires) if expires is not None else None,
     )
     click.echo(minted.text)
+
+
+@click.command("doctor")
+@with_appcontext
+def examine_surroundings() -> None:
+    """Check the database, Redis and this machine; exit with 1 if the server cannot work with them."""
+    has_failed = False
+    for finding in doctor.examine(current_app.extensions["settings"], db.engine):
+        click.echo(str(finding))
+        has_failed = has_failed or finding.level is doctor.Level.FAIL
+    sys.exit(1 if has_failed else 0)
 
 
 def _moment(text: str) -> datetime:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from app.push import redis_url
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -30,7 +32,7 @@ class Settings:
     database_url: str
     """``SIGNALBOX_DATABASE_URL``: SQLAlchemy URL; default a SQLite file under ``instance/``."""
     redis_url: str
-    """``SIGNALBOX_REDIS_URL``: ``redis://``, ``rediss://`` or ``unix://``; default the local port 6379."""
+    """``SIGNALBOX_REDIS_URL``: ``redis[s]://``, ``unix://`` or ``redis[s]+sentinel://``; default local, port 6379."""
     redis_prefix: str
     """``SIGNALBOX_REDIS_PREFIX``: what every key and channel starts with; default ``signalbox:``."""
     secret_key: str
@@ -113,7 +115,7 @@ class Settings:
             bind=text("SIGNALBOX_BIND") or "127.0.0.1:8000",
             web_concurrency=number("WEB_CONCURRENCY", 2, 1),
             database_url=_database_url(text("SIGNALBOX_DATABASE_URL")),
-            redis_url=text("SIGNALBOX_REDIS_URL") or "redis://127.0.0.1:6379/0",
+            redis_url=_redis_url(text("SIGNALBOX_REDIS_URL") or "redis://127.0.0.1:6379/0"),
             redis_prefix=environ.get("SIGNALBOX_REDIS_PREFIX", "signalbox:"),
             secret_key=secret_key,
             encryption_keys=_encryption_keys(text("SIGNALBOX_ENCRYPTION_KEY")),
@@ -135,6 +137,15 @@ class Settings:
     def is_sqlite(self) -> bool:
         """Whether the database is a SQLite file."""
         return self.database_url.startswith("sqlite")
+
+
+def _redis_url(value: str) -> str:
+    """*value*, if it leads to a Redis or to Sentinels."""
+    try:
+        redis_url.parse(value)
+    except redis_url.RedisUrlError as error:
+        raise SettingsError(f"Cannot start: SIGNALBOX_REDIS_URL {error}") from None
+    return value
 
 
 def _database_url(value: str | None) -> str:

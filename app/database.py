@@ -11,12 +11,14 @@ import random
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TypeVar
 
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import Engine, MetaData, event, make_url
+from sqlalchemy import Engine, MetaData, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, Session
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -28,6 +30,10 @@ Result = TypeVar("Result")
 BUSY_DEADLINE_SECONDS = 5.0
 POSTGRES_OPTIONS = (
     "-c statement_timeout=15000 -c lock_timeout=5000 -c idle_in_transaction_session_timeout=30000"
+)
+
+OWN_POSTGRES_OPTIONS = (
+    "-c statement_timeout=5000 -c lock_timeout=4000 -c idle_in_transaction_session_timeout=10000"
 )
 
 
@@ -51,6 +57,22 @@ class DatabaseBusyError(UnavailableError):
 
 db = SQLAlchemy(model_class=Base)
 _writer = threading.Lock()
+_engine: ContextVar[Engine | None] = ContextVar("engine", default=None)
+
+
+def current_engine() -> Engine:
+    """The engine that reads and transactions use here: the application's, unless ``using`` says another."""
+    return _engine.get() or db.engine
+
+
+@contextmanager
+def using(own: Engine) -> Iterator[None]:
+    """Let everything inside, in this greenlet, use the connections of *own* and none of the requests'."""
+    token = _engine.set(own)
+    try:
+        yield
+    finally:
+        _engine.reset(token)
 
 
 def engine_options(url: str) -> dict[str, Any]:
@@ -65,6 +87,28 @@ def engine_options(url: str) -> dict[str, Any]:
         "pool_pre_ping": True,
         "connect_args": {"connect_timeout": 5, "options": POSTGRES_OPTIONS, "tcp_user_timeout": 10_000},
     }
+
+
+def engine_of_its_own(url: str, name: str) -> Engine | None:
+    """Few connections to PostgreSQL that requests cannot use up, with a shorter time-out; *name* is shown there.
+
+    ``None`` for SQLite, where a read waits for nobody. Connects to nothing yet.
+    """
+    if url.startswith("sqlite"):
+        return None
+    return create_engine(
+        url,
+        pool_size=4,
+        max_overflow=0,
+        pool_timeout=5,
+        pool_pre_ping=True,
+        connect_args={
+            "connect_timeout": 5,
+            "options": OWN_POSTGRES_OPTIONS,
+            "tcp_user_timeout": 5000,
+            "application_name": name,
+        },
+    )
 
 
 def prepare(engine: Engine) -> None:
@@ -96,7 +140,7 @@ def transaction(work: Callable[[Session], Result]) -> Result:
 
     :raises DatabaseBusyError: another writer held the database for five seconds.
     """
-    if db.engine.dialect.name == "sqlite":
+    if current_engine().dialect.name == "sqlite":
         if not _writer.acquire(timeout=BUSY_DEADLINE_SECONDS):
             raise DatabaseBusyError("The database is busy; nothing was changed.", retry_after=2)
         try:
@@ -110,12 +154,12 @@ def snapshot(work: Callable[[Session], Result]) -> Result:
     """Run *work*, which only reads, on one consistent view of the database (hazard 1)."""
     options = (
         {}
-        if db.engine.dialect.name == "sqlite"
+        if current_engine().dialect.name == "sqlite"
         else {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
     )
 
     def read() -> Result:
-        with Session(db.engine, expire_on_commit=False) as session:
+        with Session(current_engine(), expire_on_commit=False) as session:
             session.connection(execution_options=options)
             return work(session)
 
@@ -123,7 +167,7 @@ def snapshot(work: Callable[[Session], Result]) -> Result:
 
 
 def _commit(work: Callable[[Session], Result], options: dict[str, Any]) -> Result:
-    with Session(db.engine, expire_on_commit=False) as session:
+    with Session(current_engine(), expire_on_commit=False) as session:
         session.connection(execution_options=options)
         result = work(session)
         session.commit()

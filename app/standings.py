@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from datetime import datetime
 
 from flask import Flask
@@ -11,31 +12,46 @@ from sqlalchemy.orm import Session
 
 from app import assembly, deployments
 from app.clock import utc_now
-from app.database import db, transaction
+from app.database import current_engine, engine_of_its_own, transaction, using
 from app.models import Environment, Node, NodePipeline
+from app.push.deadlines import deadline
 from app.push.standing import Standing
+
+DEADLINE_SECONDS = 8.0
+"""For one question in all: a frozen PostgreSQL neither ends a statement nor leaves TCP unacknowledged."""
 
 
 class DatabaseQuestions:
-    """Answers the switchboard's questions, each in an application context of its own."""
+    """Answers the switchboard's questions, each in an application context of its own.
 
-    def __init__(self, app: Flask) -> None:
+    On PostgreSQL over connections of their own: neither a hung call nor requests that hold every connection of
+    theirs stop the sweep (hazard 8). Whatever the database does, each call ends within ``DEADLINE_SECONDS``.
+    """
+
+    def __init__(self, app: Flask, database_url: str) -> None:
         self._app = app
+        self._engine = engine_of_its_own(database_url, "signalbox sweep")
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        own = using(self._engine) if self._engine is not None else nullcontext()
+        with deadline(DEADLINE_SECONDS), self._app.app_context(), own:
+            yield
 
     def standings(self, node_ids: Sequence[str]) -> dict[str, Standing]:
         """How each node stands; one that does not exist is left out. One query a thousand nodes, or two."""
-        with self._app.app_context():
+        with self._asking():
             return standings(node_ids)
 
     def record_nudged(self, written: Sequence[tuple[str, str, datetime]]) -> None:
         """Note when nudges were written to sockets."""
-        with self._app.app_context():
+        with self._asking():
             deployments.record_nudged(written)
 
     def record_seen(self, node_ids: Sequence[str]) -> None:
         """Note that these nodes live."""
         now = utc_now()
-        with self._app.app_context():
+        with self._asking():
             transaction(
                 lambda session: (
                     session.execute(
@@ -66,7 +82,7 @@ def is_behind(
 
 def standings(node_ids: Sequence[str]) -> dict[str, Standing]:
     """See ``DatabaseQuestions.standings``."""
-    with Session(db.engine) as session:
+    with Session(current_engine()) as session:
         rows = session.execute(
             select(
                 Node.id,

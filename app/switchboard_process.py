@@ -21,7 +21,7 @@ def init_app(app: Flask, settings: Settings) -> None:
     app.extensions["switchboard"] = Switchboard(
         settings.redis_url,
         settings.redis_prefix,
-        DatabaseQuestions(app),
+        DatabaseQuestions(app, settings.database_url),
         settings.sweep_interval_seconds,
         settings.max_sockets,
     )

@@ -10,6 +10,7 @@ import errno
 import logging
 import os
 import random
+import re
 import ssl
 import time
 from collections import Counter
@@ -24,8 +25,9 @@ from gevent import socket as gevent_socket
 from gevent.event import Event
 
 from app.push import meters
-from app.push.messages import Envelope, pack
-from app.push.redis_gate import RedisAwayError, RedisGate, connection_options
+from app.push.deadlines import deadline
+from app.push.messages import Envelope, pack, stamped
+from app.push.redis_gate import DEADLINE_SECONDS, RedisAwayError, RedisGate, connection_pool
 
 READ_BYTES = 64 * 1024
 ROUNDS_A_TURN = 64
@@ -33,6 +35,10 @@ CHANNELS_A_COMMAND = 1000
 PUBLISHES_A_PIPELINE = 500
 SILENCE_SECONDS = 5.0
 """A subscriber that has read nothing for so long, its own echo included, is taken for dead."""
+HALF_REPLY_SECONDS = 15.0
+"""One whose bytes add up to no reply for so long, too: it would wait for the end of garbage."""
+LOSSES = (OSError, redis.exceptions.RedisError)
+"""What ends a connection and not the listener."""
 
 log = logging.getLogger("signalbox.push")
 
@@ -70,7 +76,7 @@ class Publisher:
 
         :raises RedisAwayError: Redis is away; some of the first may have been told.
         """
-        data = pack(envelope)
+        data = pack(stamped(envelope, time.time_ns() // 1000))
         taken = 0
         for start in range(0, len(node_ids), PUBLISHES_A_PIPELINE):
             chunk = node_ids[start : start + PUBLISHES_A_PIPELINE]
@@ -123,7 +129,7 @@ class Subscriber:
         on_subscribed: Callable[[list[str]], None],
         on_recovered: Callable[[], None],
     ) -> None:
-        self._url = url
+        self._pool = connection_pool(url)
         self._is_wanted = is_wanted
         self._all_wanted = all_wanted
         self._on_messages = on_messages
@@ -137,8 +143,14 @@ class Subscriber:
         self._connection: Any = None
         self._socket: Any = None
         self._lost = False
+        self._is_heard = False
+        """Whether this connection has confirmed anything yet."""
         self.last_read = time.monotonic()
         """Monotonic time of the last bytes."""
+        self.progressed_at = time.monotonic()
+        """Monotonic time of the last bytes, or of the last attempt to connect."""
+        self.run_id: str | None = None
+        """Which Redis this is; ``None`` where it is not connected or does not tell."""
 
     @property
     def is_connected(self) -> bool:
@@ -162,6 +174,7 @@ class Subscriber:
     def reconnect(self) -> None:
         """Drop the connection; ``run_reader`` makes a new one."""
         connection, sock, self._connection, self._socket = self._connection, self._socket, None, None
+        self.run_id = None
         if connection is not None:
             sock.close()
             connection.disconnect()
@@ -188,7 +201,7 @@ class Subscriber:
         try:
             self._send(b"SUBSCRIBE", joining)
             self._send(b"UNSUBSCRIBE", leaving)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # the second from TLS that was closed meanwhile
             log.warning("subscriber lost: %s", error)
             self.reconnect()
             return
@@ -209,31 +222,35 @@ class Subscriber:
         """Connect, subscribe to all that is wanted, read; again after every loss, for ever. One greenlet."""
         pause, is_new = 0.05, True
         while True:
+            self.progressed_at = time.monotonic()
             try:
-                self._connect()
-                if self._lost:
-                    log.info("subscriber back")
-                    meters.SUBSCRIBER_RECONNECTS.inc()
-                is_new, pause = True, 0.05
+                with deadline(DEADLINE_SECONDS):
+                    self._connect()
                 self._read()
-            except (OSError, redis.exceptions.RedisError, hiredis.HiredisError) as error:
+            except LOSSES as error:
+                if self._is_heard:  # a server that only accepts, or refuses each time, is not hurried
+                    pause, is_new = 0.05, True
                 if is_new:  # one line for each loss, however long Redis stays away
                     log.warning("subscriber lost: %s", error or type(error).__name__)
                     is_new = False
             self.reconnect()
-            self._lost = True
+            self._lost, self._is_heard = True, False
             gevent.sleep(random.uniform(0, pause))
             pause = min(pause * 2, 1.0)
 
     def _connect(self) -> None:
-        options = connection_options(self._url)
-        pool = redis.ConnectionPool.from_url(options.pop("url"), **options)
-        connection: Any = pool.make_connection()
-        connection.connect()
+        connection: Any = self._pool.make_connection()
+        try:
+            connection.connect()
+            run_id = _run_id(connection)
+        except BaseException:
+            connection.disconnect()
+            raise
         # redis-py has no public way to the socket that it has set up.
         self._connection, self._socket = connection, _cooperative(connection._sock)
         self._socket.settimeout(SILENCE_SECONDS)
-        self.last_read = time.monotonic()
+        self.last_read = self.progressed_at = time.monotonic()
+        self.run_id = run_id
         self._sent.clear()
         self._unconfirmed.clear()
         self._changed.update(self._all_wanted())
@@ -241,27 +258,24 @@ class Subscriber:
 
     def _read(self) -> None:
         reader = hiredis.Reader()
+        last_reply = time.monotonic()
         while True:
             sock = self._socket
             if sock is None:
                 raise OSError(errno.ENOTCONN, "dropped")
-            data = sock.recv(READ_BYTES)  # waits, but not longer than silence may last
-            received: list[tuple[str, bytes]] = []
-            confirmed: list[str] = []
-            for _ in range(ROUNDS_A_TURN):
-                if not data:
-                    raise OSError(errno.ECONNRESET, "closed by Redis")
-                self.last_read = time.monotonic()
-                # Small portions: the reader's cost grows with the square of what lies in it (hazard 10).
-                reader.feed(data)
-                self._take(reader, received, confirmed)
-                more = _read_at_once(sock)
-                if more is None:
-                    break
-                data = more
-            else:
-                reader.feed(data)
-                self._take(reader, received, confirmed)
+            try:
+                received, confirmed = self._read_turn(sock, reader)
+            except (hiredis.HiredisError, ValueError) as error:  # the second also from TLS closed meanwhile
+                raise OSError(errno.EPROTO, f"cannot understand Redis: {error}") from error
+            if received or confirmed:
+                last_reply = self.last_read
+            elif self.last_read - last_reply > HALF_REPLY_SECONDS:
+                raise OSError(errno.EPROTO, "cannot understand Redis: a reply without an end")
+            if confirmed and not self._is_heard:
+                self._is_heard = True
+                if self._lost:
+                    log.info("subscriber back")
+                    meters.SUBSCRIBER_RECONNECTS.inc()
             if received:
                 self._on_messages(received)
             if confirmed:
@@ -270,6 +284,27 @@ class Subscriber:
                 self._lost = False
                 self._on_recovered()
 
+    def _read_turn(self, sock: Any, reader: Any) -> tuple[list[tuple[str, bytes]], list[str]]:
+        """Wait for bytes and take what there is: messages, and channels whose subscription is confirmed."""
+        received: list[tuple[str, bytes]] = []
+        confirmed: list[str] = []
+        data = sock.recv(READ_BYTES)  # waits, but not longer than silence may last
+        for _ in range(ROUNDS_A_TURN):
+            if not data:
+                raise OSError(errno.ECONNRESET, "closed by Redis")
+            self.last_read = self.progressed_at = time.monotonic()
+            # Small portions: the reader's cost grows with the square of what lies in it (hazard 10).
+            reader.feed(data)
+            self._take(reader, received, confirmed)
+            more = _read_at_once(sock)
+            if more is None:
+                break
+            data = more
+        else:
+            reader.feed(data)
+            self._take(reader, received, confirmed)
+        return received, confirmed
+
     def _take(self, reader: Any, received: list[tuple[str, bytes]], confirmed: list[str]) -> None:
         while True:
             reply = reader.gets()
@@ -277,16 +312,29 @@ class Subscriber:
                 return
             if isinstance(reply, hiredis.ReplyError):
                 raise OSError(errno.EPROTO, f"Redis refused: {reply}")
-            kind = reply[0]
-            channel = reply[1].decode() if reply[1] is not None else ""
-            if kind == b"message":
-                received.append((channel, reply[2]))
+            if not isinstance(reply, list) or len(reply) != 3:
+                raise ValueError(f"not a push message: {reply!r:.80}")
+            kind, name, rest = reply
+            channel = name.decode() if isinstance(name, bytes) else ""
+            if kind == b"message" and isinstance(rest, bytes):
+                received.append((channel, rest))
             elif kind == b"subscribe":
                 self._unconfirmed[channel] -= 1
                 if self._unconfirmed[channel] <= 0:
                     del self._unconfirmed[channel]
                     if channel in self._sent:
                         confirmed.append(channel)
+
+
+def _run_id(connection: Any) -> str | None:
+    """Which Redis *connection* leads to; ``None`` where we may not ask."""
+    connection.send_command("INFO", "server")
+    try:
+        answer = connection.read_response()
+    except redis.exceptions.ResponseError:
+        return None
+    found = re.search(rb"^run_id:(\w+)", answer, re.M) if isinstance(answer, bytes) else None
+    return found[1].decode() if found else None
 
 
 def _cooperative(sock: Any) -> Any:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from app.push import frames, messages
-from app.push.messages import Message
+from app.push.messages import Message, Receipt
 
 Transport = Literal["ws", "sse"]
 
@@ -32,10 +32,10 @@ class OutboxFullError(Exception):
 
 @dataclass(slots=True)
 class Waiting:
-    """A message that the kernel has not taken yet, and the deployments that want to know when it has."""
+    """A message that the kernel has not taken yet, and what is to be known when it has."""
 
     message: Message
-    deployment_ids: tuple[str, ...]
+    receipt: Receipt
 
 
 @dataclass(slots=True)
@@ -45,11 +45,11 @@ class Outbox:
     since: float
     """Monotonic time at which the first byte had to wait."""
     pinned: bytes = b""
-    pinned_ids: tuple[str, ...] | None = None
-    """The deployments that want to know when the pinned nudge is out; ``None`` for a control frame."""
+    pinned_receipt: Receipt | None = None
+    """What is to be known when the pinned nudge is out; ``None`` for a control frame."""
     waiting: deque[Waiting] = field(default_factory=deque)
 
-    def add(self, message: Message, deployment_ids: tuple[str, ...]) -> bool:
+    def add(self, message: Message, receipt: Receipt) -> bool:
         """Queue *message*; True if it took the place of an older one.
 
         :raises OutboxFullError: too much waits already.
@@ -58,12 +58,12 @@ class Outbox:
             merged = messages.merge(item.message, message)
             if merged is not None:
                 item.message = merged
-                item.deployment_ids = tuple(dict.fromkeys(item.deployment_ids + deployment_ids))
+                item.receipt = item.receipt.merged(receipt)
                 return True
         size = len(self.pinned) + sum(len(item.message.text) + 64 for item in self.waiting)
         if size + len(message.text) > MAX_WAITING_BYTES:
             raise OutboxFullError
-        self.waiting.append(Waiting(message, deployment_ids))
+        self.waiting.append(Waiting(message, receipt))
         return False
 
 

@@ -19,7 +19,7 @@ from gevent import monkey
 from agent.protocol import PONG_GRACE_SECONDS, REPLACED, CloseCode
 from app.push import frames, meters
 from app.push.connection import OUTBOX_DEADLINE_SECONDS, Connection, Outbox, OutboxFullError, Waiting
-from app.push.messages import Message
+from app.push.messages import NO_RECEIPT, Message, Receipt
 
 # gevent takes epoll out of ``select``, so that its own loop is used. Ours hangs in that loop as one descriptor.
 _select = monkey.get_original("select", ["epoll", "EPOLLIN", "EPOLLOUT", "EPOLLRDHUP", "poll", "POLLRDHUP"])
@@ -37,7 +37,7 @@ LINGER_SECONDS = 2.0
 log = logging.getLogger("signalbox.push")
 
 OnClosed = Callable[[Connection, str], None]
-OnWritten = Callable[[Connection, tuple[str, ...]], None]
+OnWritten = Callable[[Connection, Receipt], None]
 
 
 class Hub:
@@ -59,6 +59,11 @@ class Hub:
         }
         self._turn = 0
         self._clogged: set[Connection] = set()
+        # What the ticks write and the epoll must bring back: a loop without sockets moves, too.
+        self._pulse = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._poll.register(self._pulse, _IN)
+        self.progressed_at = time.monotonic()
+        """Monotonic time at which the epoll last brought something, the tick's pulse at least."""
 
     def __len__(self) -> int:
         return len(self._by_node)
@@ -103,7 +108,7 @@ class Hub:
 
     # writing
 
-    def deliver(self, connection: Connection, message: Message, deployment_ids: tuple[str, ...] = ()) -> None:
+    def deliver(self, connection: Connection, message: Message, receipt: Receipt = NO_RECEIPT) -> None:
         """Write *message* now, or queue it for as long as the agent is slow."""
         if connection.is_closed:
             return
@@ -111,30 +116,30 @@ class Hub:
         connection.last_nudged = now
         if connection.loop is not None:
             if connection.loop.put(connection.encoded(message)):
-                self._on_written(connection, deployment_ids)
+                self._on_written(connection, receipt)
             else:
                 self.drop(connection, "outbox full")
             return
         if connection.outbox is not None:
-            self._queue(connection, message, deployment_ids)
+            self._queue(connection, message, receipt)
             return
         data = connection.encoded(message)
         written = self._write(connection, data)
         if written == len(data):
-            self._on_written(connection, deployment_ids)
+            self._on_written(connection, receipt)
         elif written >= 0:
             outbox = Outbox(since=now)
             if written:
                 # A frame that was begun must be finished before anything else.
-                outbox.pinned, outbox.pinned_ids = data[written:], deployment_ids
+                outbox.pinned, outbox.pinned_receipt = data[written:], receipt
             else:
-                outbox.waiting.append(Waiting(message, deployment_ids))
+                outbox.waiting.append(Waiting(message, receipt))
             self._clog(connection, outbox)
 
-    def _queue(self, connection: Connection, message: Message, deployment_ids: tuple[str, ...]) -> None:
+    def _queue(self, connection: Connection, message: Message, receipt: Receipt) -> None:
         assert connection.outbox is not None
         try:
-            if connection.outbox.add(message, deployment_ids):
+            if connection.outbox.add(message, receipt):
                 meters.COALESCED.inc()
         except OutboxFullError:
             self.drop(connection, "outbox full")
@@ -175,9 +180,9 @@ class Hub:
                 outbox.pinned = outbox.pinned[written:]
                 if outbox.pinned:
                     return
-            if outbox.pinned_ids is not None:
-                self._on_written(connection, outbox.pinned_ids)
-                outbox.pinned_ids = None
+            if outbox.pinned_receipt is not None:
+                self._on_written(connection, outbox.pinned_receipt)
+                outbox.pinned_receipt = None
             if not outbox.waiting:
                 break
             item = outbox.waiting.popleft()
@@ -186,12 +191,12 @@ class Hub:
             if written < 0:
                 return
             if written == len(data):
-                self._on_written(connection, item.deployment_ids)
+                self._on_written(connection, item.receipt)
             elif written == 0:
                 outbox.waiting.appendleft(item)
                 return
             else:
-                outbox.pinned, outbox.pinned_ids = data[written:], item.deployment_ids
+                outbox.pinned, outbox.pinned_receipt = data[written:], item.receipt
                 return
         connection.outbox = None
         self._clogged.discard(connection)
@@ -290,10 +295,13 @@ class Hub:
     def turn(self) -> None:
         """Handle what is ready now, without waiting."""
         ready = [(fd, self._by_fd.get(fd), event) for fd, event in self._poll.poll(0, EVENTS_A_TURN)]
+        self.progressed_at = time.monotonic()
         for fd, connection, event in ready:
             if connection is None:
                 if fd in self._lingering:
                     self._drain(fd)
+                elif fd == self._pulse:
+                    os.eventfd_read(fd)
             elif not connection.is_closed:
                 if event & _OUT:
                     self._flush(connection)
@@ -341,6 +349,7 @@ class Hub:
         """Once a second: keepalives of one slot of the wheel, and the deadlines."""
         now = time.monotonic()
         self._turn += 1
+        os.eventfd_write(self._pulse, 1)
         sockets = self._wheels["ws"]
         for connection in list(sockets[(self._turn - int(PONG_GRACE_SECONDS)) % len(sockets)]):
             if connection.is_pong_due:

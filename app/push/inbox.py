@@ -7,16 +7,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from app.push import messages, meters
-from app.push.messages import Claimed, Close, Envelope, Message, Nudge
+from app.push.messages import Claimed, Close, Message, Nudge, Receipt
 
 log = logging.getLogger("signalbox.push")
 
 
 @dataclass(slots=True)
 class Inbox:
-    """``nudges``: for each node what to write, and the deployments that want to know; ``orders``: the rest."""
+    """``nudges``: for each node what to write, and what is to be known then; ``orders``: the rest."""
 
-    nudges: dict[str, list[tuple[Message, tuple[str, ...]]]] = field(default_factory=dict)
+    nudges: dict[str, list[tuple[Message, Receipt]]] = field(default_factory=dict)
     orders: list[tuple[str, Close | Claimed]] = field(default_factory=list)
 
 
@@ -26,35 +26,36 @@ def gather(received: Iterable[tuple[str, bytes]]) -> Inbox:
     A deploy to ten thousand nodes is ten thousand times the same bytes: each payload is read once.
     """
     inbox = Inbox()
-    known: dict[bytes, Envelope | None] = {}
+    known: dict[bytes, tuple[Message, Receipt] | Close | Claimed | None] = {}
     for node_id, data in received:
         if data not in known:
             known[data] = _read(data)
-        envelope = known[data]
-        if isinstance(envelope, Nudge):
-            ids: tuple[str, ...] = (envelope.deployment_id,) if envelope.deployment_id else ()
-            _add(inbox.nudges.setdefault(node_id, []), envelope.message, ids)
-        elif envelope is not None:
-            inbox.orders.append((node_id, envelope))
+        read = known[data]
+        if isinstance(read, tuple):
+            _add(inbox.nudges.setdefault(node_id, []), *read)
+        elif read is not None:
+            inbox.orders.append((node_id, read))
     return inbox
 
 
-def _read(data: bytes) -> Envelope | None:
+def _read(data: bytes) -> tuple[Message, Receipt] | Close | Claimed | None:
     try:
-        return messages.unpack(data)
+        envelope = messages.unpack(data)
     except ValueError as error:
         log.warning("message ignored: %s", error)
         return None
+    if not isinstance(envelope, Nudge):
+        return envelope
+    ids = (envelope.deployment_id,) if envelope.deployment_id else ()
+    return envelope.message, Receipt(ids, envelope.published_us)
 
 
-def _add(
-    waiting: list[tuple[Message, tuple[str, ...]]], message: Message, deployment_ids: tuple[str, ...]
-) -> None:
+def _add(waiting: list[tuple[Message, Receipt]], message: Message, receipt: Receipt) -> None:
     """Add a message to what one node is to be sent in this turn, in place of one that it can replace."""
-    for index, (older, ids) in enumerate(waiting):
+    for index, (older, known) in enumerate(waiting):
         merged = messages.merge(older, message)
         if merged is not None:
             meters.COALESCED.inc()
-            waiting[index] = (merged, tuple(dict.fromkeys(ids + deployment_ids)))
+            waiting[index] = (merged, known.merged(receipt))
             return
-    waiting.append((message, deployment_ids))
+    waiting.append((message, receipt))

@@ -6,7 +6,7 @@ A message is encoded once, however many sockets it is written to.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -76,6 +76,24 @@ def merge(older: Message, newer: Message) -> Message | None:
     return config_changed(Reason.RESYNC, spread_ms=spread) if spread else RESYNC
 
 
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What is to be known once a message is written: which deployments ask, and since when it is on its way."""
+
+    deployment_ids: tuple[str, ...] = ()
+    published_us: int | None = None
+    """Microseconds of the publisher's wall clock; ``None`` for what was not published."""
+
+    def merged(self, newer: Receipt) -> Receipt:
+        """The receipt of one message in place of two; it has been on its way since the older was published."""
+        both = [us for us in (self.published_us, newer.published_us) if us is not None]
+        ids = tuple(dict.fromkeys(self.deployment_ids + newer.deployment_ids))
+        return Receipt(ids, min(both, default=None))
+
+
+NO_RECEIPT = Receipt()
+
+
 # Between processes: one line on a node's channel, a kind and its fields.
 
 
@@ -85,6 +103,8 @@ class Nudge:
 
     message: Message
     deployment_id: str | None
+    published_us: int | None = None
+    """When it was published: microseconds of the publisher's wall clock; ``None`` from an older release."""
 
 
 @dataclass(frozen=True)
@@ -106,12 +126,18 @@ class Claimed:
 Envelope = Nudge | Close | Claimed
 
 
+def stamped(envelope: Envelope, now_us: int) -> Envelope:
+    """*envelope* with the time at which it is published, where it carries one."""
+    return replace(envelope, published_us=now_us) if isinstance(envelope, Nudge) else envelope
+
+
 def pack(envelope: Envelope) -> bytes:
     """*envelope* as it travels on a node's channel."""
     if isinstance(envelope, Nudge):
-        return (
-            f"nudge {envelope.deployment_id or '-'} {envelope.message.type} {envelope.message.text}".encode()
-        )
+        # Behind the deployment, where a release that does not know the time takes it for part of an unknown id.
+        stamp = f"@{envelope.published_us}" if envelope.published_us is not None else ""
+        deployment = f"{envelope.deployment_id or '-'}{stamp}"
+        return f"nudge {deployment} {envelope.message.type} {envelope.message.text}".encode()
     if isinstance(envelope, Close):
         return f"close {envelope.code} {envelope.reason}".encode()
     return f"claimed {envelope.fence} {envelope.address}".encode()
@@ -124,11 +150,13 @@ def unpack(data: bytes) -> Envelope:
     """
     kind, _, rest = data.decode().partition(" ")
     if kind == "nudge":
-        deployment_id, type_, text = rest.split(" ", 2)
+        deployment, type_, text = rest.split(" ", 2)
+        deployment_id, _, stamp = deployment.partition("@")
         message = Message(text, type_)
         if not isinstance(message.fields, dict):
             raise ValueError("cannot read a message that is not an object")
-        return Nudge(message, None if deployment_id == "-" else deployment_id)
+        published_us = int(stamp) if stamp else None
+        return Nudge(message, None if deployment_id == "-" else deployment_id, published_us)
     if kind == "close":
         code, _, reason = rest.partition(" ")
         return Close(int(code), reason)

@@ -138,7 +138,7 @@ class Registry:
     """The registry in Redis. Every method raises ``RedisAwayError`` while Redis is away."""
 
     def __init__(self, gate: RedisGate, prefix: str) -> None:
-        self._gate = gate
+        self.gate = self._gate = gate
         self._prefix = prefix
         scripts = {
             name: gate.client.register_script((_FOLDER / f"{name}.lua").read_text())

@@ -1,24 +1,33 @@
-"""The way to Redis for commands: short time-outs, no retries, and no queue of callers before a dead server.
+"""The way to Redis: short time-outs, no retries, and no queue of callers before a dead server.
 
 After a failure Redis counts as away for a second, and everybody is told so at once: with redis-py's own
-defaults one PUBLISH takes 58 s on a frozen server.
+defaults one PUBLISH takes 58 s on a frozen server. All of our connections are made here; through Sentinels each
+new one asks where the master is.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from redis.sentinel import Sentinel, SentinelConnectionPool
+
+from app.push import redis_url
+from app.push.deadlines import deadline
 
 Result = TypeVar("Result")
 
 TIMEOUT_SECONDS = 1.0
+DEADLINE_SECONDS = 8.0
+"""For a whole call: each of its steps (names, addresses, Sentinels, bytes that trickle) has its own second."""
 AWAY_SECONDS = 1.0
+MASTER = "master"
 
 
 class RedisAwayError(Exception):
@@ -29,18 +38,6 @@ class RedisAwayError(Exception):
         self.since = since
 
 
-def connection_options(url: str) -> dict[str, Any]:
-    """What each of our connections to *url* is made with."""
-    return {
-        "url": url,
-        "protocol": 2,
-        "socket_timeout": TIMEOUT_SECONDS,
-        "socket_connect_timeout": TIMEOUT_SECONDS,
-        "retry": Retry(NoBackoff(), 0),
-        "health_check_interval": 0,
-    }
-
-
 class RedisRefusedError(RedisAwayError):
     """Redis answers, but refuses this command: OOM, READONLY, NOREPLICAS, MISCONF. That passes, too."""
 
@@ -49,11 +46,45 @@ class RedisRefusedError(RedisAwayError):
         self.args = (f"Redis refuses to write: {str(answer)[:200]}",)
 
 
+def connection_pool(url: str) -> redis.ConnectionPool:
+    """What makes our connections to *url*, one server or the master that Sentinels name; connects to nothing."""
+    options: dict[str, Any] = {
+        "protocol": 2,
+        "socket_timeout": TIMEOUT_SECONDS,
+        "socket_connect_timeout": TIMEOUT_SECONDS,
+        "retry": Retry(NoBackoff(), 0),
+        "health_check_interval": 0,
+    }
+    place = redis_url.parse(url)
+    if place is None:
+        return redis.ConnectionPool.from_url(url, **options)
+    sentinel = Sentinel(place.sentinels, sentinel_kwargs={**options, "ssl": place.tls})  # type: ignore[no-untyped-call]
+    pool: redis.ConnectionPool = SentinelConnectionPool(  # type: ignore[no-untyped-call]
+        place.master_name,
+        sentinel,
+        ssl=place.tls,
+        db=place.database,
+        username=place.username,
+        password=place.password,
+        **options,
+    )
+    return pool
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which Redis answers: its run id, new for each start, and its role."""
+
+    run_id: str
+    role: str
+
+
 class RedisGate:
     """Runs commands, or says at once that Redis is away."""
 
     def __init__(self, url: str) -> None:
-        self.client: redis.Redis = redis.Redis.from_url(**connection_options(url))
+        self._pool = connection_pool(url)
+        self.client: redis.Redis = redis.Redis.from_pool(self._pool)
         self._closed_until = 0.0
         self._away_since: datetime | None = None
 
@@ -70,12 +101,34 @@ class RedisGate:
         if time.monotonic() < self._closed_until and self._away_since is not None:
             raise RedisAwayError(self._away_since)
         try:
-            result = command(self.client)
+            with deadline(DEADLINE_SECONDS):
+                result = command(self.client)
         except redis.exceptions.ResponseError as error:
             raise RedisRefusedError(error) from error
-        except redis.exceptions.RedisError as error:
+        except (redis.exceptions.RedisError, TimeoutError) as error:
             self._away_since = self._away_since or datetime.now(UTC)
             self._closed_until = time.monotonic() + AWAY_SECONDS
             raise RedisAwayError(self._away_since) from error
         self._away_since = None
         return result
+
+    def identity(self) -> Identity:
+        """Which Redis takes our commands; through Sentinels, the one that they call the master now.
+
+        :raises RedisAwayError: none does, or it does not tell.
+        """
+
+        def ask(client: redis.Redis) -> Identity:
+            if isinstance(self._pool, SentinelConnectionPool):
+                self._pool.get_master_address()  # type: ignore[no-untyped-call]  # drops idle connections to another
+            pipeline = client.pipeline(transaction=False)
+            pipeline.info("server")
+            pipeline.info("replication")
+            server, replication = pipeline.execute()
+            return Identity(str(server["run_id"]), str(replication["role"]))
+
+        return self.run(ask)
+
+    def drop(self) -> None:
+        """Close the connections that nobody uses just now: the next call makes new ones."""
+        self._pool.disconnect(inuse_connections=False)

@@ -47,6 +47,10 @@ class Patience:
             self._times[node_id] = times + 1
         return due
 
+    def is_new(self, node_id: str) -> bool:
+        """Whether the node was found behind for the first time just now."""
+        return self._times.get(node_id) == 1
+
 
 class Sweep:
     """Looks at the connections of one hub. *renew* subscribes to a node's channel again."""
@@ -58,6 +62,9 @@ class Sweep:
         self._label = label
         self._patience = Patience()
         self._heard_since = time.monotonic()
+        self._last_begun = time.monotonic()
+        self.progressed_at = time.monotonic()
+        """Monotonic time of the last step: a question answered or given up, a portion of nudges."""
 
     def look(self, fresh: Sequence[Connection]) -> None:
         """Nudge those new connections, heard by now, whose agents do not run what they should."""
@@ -73,13 +80,15 @@ class Sweep:
 
     def run_once(self, *, at_once: bool) -> None:
         """Nudge all connections that are behind, paced; *at_once* also those whose next turn has not come."""
-        now = time.monotonic()
+        now = self.progressed_at = time.monotonic()
         heard, self._heard_since = self._hub.heard_since(self._heard_since), now
+        last_begun, self._last_begun = self._last_begun, now
         behind: list[str] = []
         held = self._hub.connections()
         for start in range(0, len(held), NODES_A_QUERY):
             chunk = held[start : start + NODES_A_QUERY]
             standings = self._ask([connection.node_id for connection in chunk])
+            self.progressed_at = time.monotonic()
             if standings is None:
                 continue
             for connection in chunk:
@@ -88,13 +97,15 @@ class Sweep:
                     assert standing is not None
                     if standing.is_behind:
                         behind.append(connection.node_id)
-        due = self._patience.due(behind, now)
+        due, fresh = self._patience.due(behind, now), self._patience.is_new
         if at_once:
             # What was lost with the subscriber may have been lost right after a nudge that was not.
             self._nudge(behind, although_recent=True)
         else:
+            # Deaf is who was not told since the last sweep, which found it up to date: not who is only slow.
+            deaf = [n for n in due if fresh(n) and (c := self._hub.get(n)) and c.last_nudged < last_begun]
             self._nudge(due)
-            meters.DEAF.inc(len(due))
+            meters.DEAF.inc(len(deaf))
         self._record_seen(heard)
 
     def _send_away(self, connection: Connection, standing: Standing | None) -> bool:
@@ -130,6 +141,7 @@ class Sweep:
             meters.RESENT.inc()
             count += 1
             if count % NUDGES_A_STEP == 0:
+                self.progressed_at = time.monotonic()
                 gevent.sleep(STEP_SECONDS)
         if count:
             log.info("sweep nudged worker=%s nodes=%d", self._label, count)
@@ -140,3 +152,4 @@ class Sweep:
                 self._questions.record_seen(node_ids[start : start + NODES_A_QUERY])
             except Exception:
                 log.exception("cannot write when %d nodes were last seen", len(node_ids))
+            self.progressed_at = time.monotonic()

@@ -9,26 +9,28 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gevent
 from gevent.event import Event
 
 from agent.protocol import REPLACED, CloseCode
-from app.push import meters
+from app.push import watchdog
 from app.push.broker import Channels, Publisher, Subscriber
 from app.push.claims import Claims
 from app.push.connection import Connection
 from app.push.fleet_watch import FleetWatch
 from app.push.hub import Hub
 from app.push.inbox import gather
-from app.push.messages import Close
+from app.push.messages import Close, Receipt
 from app.push.presence import Entry, Registry
 from app.push.records import Records
 from app.push.redis_gate import RedisAwayError
+from app.push.redis_guard import RedisGuard
 from app.push.standing import Questions
 from app.push.sweep import Sweep
+from app.push.vitals import Vitals
 
 LEASE_SECONDS = 3.0
 AUDIT_SECONDS = 10.0
@@ -37,8 +39,6 @@ ECHO_SECONDS = 2.0
 LOOK_SECONDS = 0.05
 REAP_SECONDS = 60.0
 DRAIN_SECONDS = 2.0
-EXIT_CODE = 70
-"""Not 3 or 4: those make gunicorn's master give up."""
 
 log = logging.getLogger("signalbox.push")
 
@@ -56,6 +56,7 @@ class Worker:
         registry: Registry,
         questions: Questions,
         sweep_seconds: float,
+        bounds: Mapping[str, float] = watchdog.BOUNDS_SECONDS,
     ) -> None:
         self.worker_id = worker_id
         self.label = label
@@ -84,6 +85,17 @@ class Worker:
         self._has_recovered = False
         self._records = Records(registry, publisher, questions)
         self.claims = Claims(registry, publisher, self.hub, self.entry, self._call)
+        self._guard = RedisGuard(registry.gate, lambda: self._subscriber.run_id, self._subscriber.reconnect)
+        self.vitals = Vitals(
+            label,
+            bounds,
+            sweep_seconds,
+            {
+                "epoll": lambda: self.hub.progressed_at,
+                "subscriber": lambda: self._subscriber.progressed_at,
+                "sweep": lambda: self._sweep.progressed_at,
+            },
+        )
 
     def start(self) -> None:
         """Set the greenlets to work."""
@@ -100,19 +112,22 @@ class Worker:
             "sweep": self._run_sweep,
             "records": self._records.run,
             "reaper": self._run_reaper,
+            "guard": self._guard.run,
         }.items():
             self.spawn(name, run)
+        self.vitals.watchdog.start()
 
     def spawn(self, name: str, run: Callable[[], None]) -> None:
         """Set a greenlet to work that this worker cannot live without."""
-        gevent.spawn(run).link(lambda greenlet: self._ended(name, greenlet))
+        self.vitals.greenlets[name] = greenlet = gevent.spawn(run)
+        greenlet.link(lambda greenlet: self._ended(name, greenlet))
 
     def _ended(self, name: str, greenlet: Any) -> None:
         log.critical(
             "worker %s cannot go on: its %s greenlet ended: %r", self.label, name, greenlet.exception
         )
         logging.shutdown()
-        os._exit(EXIT_CODE)
+        os._exit(watchdog.EXIT_CODE)
 
     def entry(self, connection: Connection) -> Entry:
         """The connection as the registry knows it."""
@@ -189,6 +204,7 @@ class Worker:
         if self.draining:
             return
         self.draining = True
+        self.vitals.watchdog.stop()  # gunicorn bounds the end
         for watch in list(self._watches):
             watch.notify(())
         gevent.spawn(self._drain)
@@ -211,6 +227,7 @@ class Worker:
             if time.monotonic() > deadline - 1.0:
                 for connection in self.hub.connections():
                     self.hub.close(connection, CloseCode.GOING_AWAY, "going away")
+        self.vitals.tally.pour()
         try:
             self._records.flush()
             self._registry.end_lease(self.worker_id)
@@ -258,11 +275,12 @@ class Worker:
         for node_id, waiting in inbox.nudges.items():
             connection = self.hub.get(node_id)
             if connection is not None:
-                for message, ids in waiting:
-                    self.hub.deliver(connection, message, ids)
+                for message, receipt in waiting:
+                    self.hub.deliver(connection, message, receipt)
         if inbox.nudges:
             # One line a turn, not one a node: a deploy may concern ten thousand.
-            deployments = {i for waiting in inbox.nudges.values() for _, ids in waiting for i in ids}
+            receipts = [receipt for waiting in inbox.nudges.values() for _, receipt in waiting]
+            deployments = {i for receipt in receipts for i in receipt.deployment_ids}
             log.info(
                 "nudges written worker=%s nodes=%d deployments=%s",
                 self.label,
@@ -300,9 +318,9 @@ class Worker:
             reason,
         )
 
-    def _on_written(self, connection: Connection, deployment_ids: tuple[str, ...]) -> None:
-        meters.WRITTEN.inc()
-        self._records.written(connection, deployment_ids)
+    def _on_written(self, connection: Connection, receipt: Receipt) -> None:
+        self.vitals.tally.add(receipt.published_us)
+        self._records.written(connection, receipt.deployment_ids)
 
     # the greenlets
 
@@ -310,6 +328,7 @@ class Worker:
         while True:
             gevent.sleep(1.0)
             self.hub.tick()
+            self.vitals.ticked()
 
     def _run_leases(self) -> None:
         last = time.monotonic()
@@ -323,8 +342,10 @@ class Worker:
     def _renew_lease(self) -> None:
         try:
             self._registry.renew_lease(self.worker_id, self.label)
+            self.vitals.lease_tried(renewed=True)
         except RedisAwayError as error:
             log.warning("lease not renewed worker=%s: %s", self.label, error)
+            self.vitals.lease_tried(renewed=False)
 
     def _run_audit(self) -> None:
         while True:
@@ -336,7 +357,9 @@ class Worker:
         for connection in self.hub.connections():
             if connection.fence == 0 and not connection.is_closed:
                 self.claims.claim(connection)
+                self.vitals.claimed_late()
         self._write_entries(self.hub.connections())
+        self.vitals.audited()
 
     def _write_entries(self, connections: Sequence[Connection]) -> None:
         live = {c.node_id: c for c in connections if c.fence and not c.is_closed}
@@ -345,6 +368,7 @@ class Worker:
         except RedisAwayError as error:
             log.warning("presence not written worker=%s nodes=%d: %s", self.label, len(live), error)
             return
+        self.vitals.entries_written()
         for node_id in replaced:
             self.hub.replace(live[node_id])
         # What ended while its entry was being written is taken back by its owner.

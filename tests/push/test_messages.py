@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from app.push import messages
 from app.push.connection import MAX_WAITING_BYTES, Outbox, OutboxFullError
 from app.push.inbox import gather
-from app.push.messages import Claimed, Close, Nudge
+from app.push.messages import NO_RECEIPT, Claimed, Close, Nudge, Receipt
 
 
 def test_a_newer_nudge_of_the_same_pipeline_replaces_the_older() -> None:
@@ -34,11 +34,11 @@ def test_a_nudge_never_replaces_anything_else() -> None:
 
 def test_an_outbox_keeps_a_begun_frame_and_merges_only_what_waits_behind_it() -> None:
     """The pinned bytes stay first and untouched; both deployments learn when the merged nudge is out."""
-    outbox = Outbox(since=0.0, pinned=b"rest of a frame", pinned_ids=("d0",))
-    assert not outbox.add(messages.config_changed("deploy", "p"), ("d1",))
-    assert outbox.add(messages.config_changed("deploy", "q"), ("d2",))
+    outbox = Outbox(since=0.0, pinned=b"rest of a frame", pinned_receipt=Receipt(("d0",)))
+    assert not outbox.add(messages.config_changed("deploy", "p"), Receipt(("d1",)))
+    assert outbox.add(messages.config_changed("deploy", "q"), Receipt(("d2",)))
     assert outbox.pinned == b"rest of a frame"
-    assert [item.deployment_ids for item in outbox.waiting] == [("d1", "d2")]
+    assert [item.receipt.deployment_ids for item in outbox.waiting] == [("d1", "d2")]
     assert outbox.waiting[0].message.fields["reason"] == "resync"
 
 
@@ -46,9 +46,9 @@ def test_an_outbox_is_bounded() -> None:
     """Past its bound it says so, and the socket is closed."""
     outbox = Outbox(since=0.0, pinned=b"x" * (MAX_WAITING_BYTES - 50))
     outbox.pinned = outbox.pinned[60:]
-    outbox.add(messages.poll_interval(1000), ())
+    outbox.add(messages.poll_interval(1000), NO_RECEIPT)
     with pytest.raises(OutboxFullError):
-        outbox.add(messages.poll_interval(1001), ())
+        outbox.add(messages.poll_interval(1001), NO_RECEIPT)
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\n")), st.integers(0, 2**62))
@@ -81,9 +81,9 @@ def test_what_one_turn_brought_is_merged_per_node_before_it_is_written() -> None
     assert inbox.orders == [("n2", Close(1008, "revoked"))]
     assert set(inbox.nudges) == {"n1", "n2"}
     for waiting in inbox.nudges.values():
-        ((message, deployments),) = waiting
+        ((message, receipt),) = waiting
         assert message.fields == {"type": "config_changed", "reason": "resync"}
-        assert deployments == tuple(f"d{number}" for number in range(20))
+        assert receipt.deployment_ids == tuple(f"d{number}" for number in range(20))
 
 
 def pack_deploy(pipeline_id: str, deployment_id: str) -> bytes:
