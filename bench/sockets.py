@@ -2,9 +2,9 @@
 
 For each count, one after the other: a private Redis, a server with two workers and SQLite, that many nodes
 straight in the database, their channels opened with real tokens. It prints the workers' memory (PSS) per socket
-above what they had with the first 50 sockets (when everything is imported), upgrades a second, the processor
-time of both workers while nothing happens, and how long one deploy to all of them takes: the call, and from the
-call's start until the median and the last node have read their nudge. The peer is
+above what they had with the first 400 sockets (when all is imported and a burst of dials was served), upgrades
+a second, the processor time of both workers while nothing happens, and how long one deploy to all of them
+takes: the call, and from the call's start until the median and the last node have read their nudge. The peer is
 `bench/peers/flask_sock_plain`. The client is one process with one epoll loop; its own processor time is shown,
 so that one can see whether it was the bottleneck. BENCH_IDLE_SECONDS (20) is how long nothing happens.
 """
@@ -48,7 +48,7 @@ sinks:
     type: blackhole
     inputs: [made]
 """
-WARM = 50
+WARM = 400
 IDLE_SECONDS = float(os.environ.get("BENCH_IDLE_SECONDS", "20"))
 
 
@@ -156,17 +156,27 @@ def measure(name: str, count: int) -> dict[str, float]:
             contender.crowd.close()
 
 
+def _settle(contender: Contender) -> None:
+    """Until the server knows all that are open; pings are answered meanwhile."""
+
+    def is_settled() -> bool:
+        contender.crowd.serve(len(contender.tokens) + 1, 0.5)
+        return contender.sockets() >= len(contender.crowd.sockets)
+
+    until(is_settled, seconds=60, what="all sockets")
+
+
 def _measure(contender: Contender) -> dict[str, float]:
     crowd, pids, count = contender.crowd, contender.pids, len(contender.tokens)
     crowd.connect(contender.tokens[:WARM])
-    until(lambda: contender.sockets() >= len(crowd.sockets), seconds=60, every=0.5, what="the first sockets")
+    _settle(contender)
     empty = pss(pids)
     warm = len(crowd.sockets)
     started = time.perf_counter()
     crowd.connect(contender.tokens[WARM:])
     upgraded = time.perf_counter() - started
+    _settle(contender)
     open_sockets = len(crowd.sockets)
-    until(lambda: contender.sockets() >= open_sockets, seconds=60, every=0.5, what="all sockets")
     crowd.serve(count, 3)  # let what belongs to connecting pass
     memory = pss(pids) - empty
     before = processor_seconds(pids)
@@ -191,7 +201,7 @@ def _measure(contender: Contender) -> dict[str, float]:
     return {
         "sockets": open_sockets,
         "refused": crowd.refused,
-        "lost while idle": lost_idle,
+        "lost before": lost_idle,
         "KiB per socket": round(memory / 1024 / (open_sockets - warm), 2),
         "upgrades/s": round((open_sockets - warm) / upgraded),
         "idle % of a core": round(idle * 100, 2),

@@ -12,6 +12,7 @@ from app.config import Settings
 from app.database import db
 from tests.conftest import StartServer
 from tests.support.api import AgentByHand, Operator
+from tests.support.doors import Channel, Door
 from tests.support.event_stream import EventStream
 from tests.support.server import Server, fresh_secrets
 from tests.support.until import until
@@ -73,6 +74,12 @@ class Fleet:
         client = agent.connect(headers)
         self.opened.append(client)
         return client
+
+    def open(self, agent: AgentByHand, transport: str, *, revision: str | None = None) -> Channel:
+        """As ``connect``, in either form; at the server that the agent talks to."""
+        channel = Door(agent, transport).open(agent, revision=revision)
+        self.opened.append(channel.client)
+        return channel
 
     def dial(self, data: bytes) -> WebSocketClient:
         """A TCP connection to the server on which *data* was sent."""

@@ -1,5 +1,6 @@
 """Hazards 7 and 11: a nudge is heard by every socket that is open, and counted as what it is."""
 
+import itertools
 import os
 import random
 import signal
@@ -11,6 +12,7 @@ import pytest
 from tests.conftest import StartServer
 from tests.hazards.conftest import Fleet, MakeFleet
 from tests.support.api import AgentByHand
+from tests.support.doors import TRANSPORTS
 from tests.support.until import until
 from tools.redis_server import RedisServer
 
@@ -24,7 +26,7 @@ def unswept_fleet(start_server: StartServer, make_fleet: MakeFleet) -> Fleet:
 def test_a_deploy_at_any_moment_of_a_connection_s_birth_is_heard(unswept_fleet: Fleet) -> None:
     """Hazard 7: subscribe, wait for the confirmation, then look. Whatever the order of the two, one tells.
 
-    Looking before the subscription stands leaves a gap in which a deploy is lost.
+    Looking before the subscription stands leaves a gap in which a deploy is lost. Every other agent has a stream.
     """
     fleet = unswept_fleet
     agents = fleet.agents(8)
@@ -32,10 +34,10 @@ def test_a_deploy_at_any_moment_of_a_connection_s_birth_is_heard(unswept_fleet: 
         before = {agent.node_id: agent.config().json()["configRevision"] for agent in agents}
         deploying = threading.Timer(random.uniform(0.0, 0.15), fleet.operator.deploy, [fleet.pipeline_id])
         deploying.start()
-        clients = []
-        for agent in agents:
-            clients.append(agent.connect({"X-Config-Revision": before[agent.node_id]}))
-            fleet.opened.append(clients[-1])
+        clients = [
+            fleet.open(agent, transport, revision=before[agent.node_id])
+            for agent, transport in zip(agents, itertools.cycle(TRANSPORTS))
+        ]
         for client in clients:
             assert client.read_message()["type"] == "config_changed"
         deploying.join(30)
@@ -44,14 +46,15 @@ def test_a_deploy_at_any_moment_of_a_connection_s_birth_is_heard(unswept_fleet: 
 
 
 def test_a_socket_that_replaces_another_is_not_deaf(unswept_fleet: Fleet) -> None:
-    """Hazard 7: the old one's UNSUBSCRIBE must not follow the new one's SUBSCRIBE."""
+    """Hazard 7: the old one's UNSUBSCRIBE must not follow the new one's SUBSCRIBE, whatever the form of either."""
     fleet = unswept_fleet
+    transports = itertools.cycle(("ws", "ws", "sse", "sse", "ws"))
     for _ in range(5):
         agents = fleet.agents(6)  # others each time: who replaces himself too often is held off
         latest = []
         for agent in agents:
             for _ in range(3):
-                client = fleet.connect(agent)
+                client = fleet.open(agent, next(transports))
             latest.append(client)
         fleet.until_connected(agents)
         pushed = fleet.operator.deploy(fleet.pipeline_id)["pushed"]
@@ -65,18 +68,16 @@ def test_a_socket_that_replaces_another_is_not_deaf(unswept_fleet: Fleet) -> Non
 def test_the_older_socket_is_closed_wherever_it_is(own_fleet: Fleet, start_server: StartServer) -> None:
     """One live channel per node, also across two machines: the older is told that it was replaced."""
     other = start_server(own_fleet.server.settings)
-    for _ in range(4):
+    for forms in itertools.product(TRANSPORTS, TRANSPORTS):
         agent = own_fleet.agent()  # another one each time: who replaces himself too often is held off
         there = AgentByHand(other.url, agent.token)
-        older = own_fleet.connect(agent)
+        older = own_fleet.open(agent, forms[0])
         own_fleet.until_connected([agent])
-        newer = there.connect()
-        own_fleet.opened.append(newer)
-        goodbye = older.read_close()
-        assert (goodbye.close_code, goodbye.close_reason) == (1000, "replaced")
+        newer = own_fleet.open(there, forms[1])
+        assert older.read_goodbye() == (1000, "replaced")
         own_fleet.until_connected([agent])
-        again = own_fleet.connect(agent)
-        assert newer.read_close().close_reason == "replaced"
+        again = own_fleet.open(agent, forms[0])
+        assert newer.read_goodbye() == (1000, "replaced")
         again.close()
 
 

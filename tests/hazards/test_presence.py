@@ -11,6 +11,7 @@ import redis
 from tests.conftest import StartServer
 from tests.hazards.conftest import Fleet, MakeFleet
 from tests.support.api import AgentByHand, Operator
+from tests.support.doors import TRANSPORTS
 from tests.support.until import until
 from tools.redis_server import RedisServer
 
@@ -26,41 +27,43 @@ def test_two_machines_show_the_same_badge(own_fleet: Fleet, start_server: StartS
     other_operator = Operator(other.url, other.create_api_token())
     agents = own_fleet.agents(6)
     for number, agent in enumerate(agents):
-        own_fleet.opened.append(
-            agent.connect() if number % 2 else AgentByHand(other.url, agent.token).connect()
-        )
+        where = agent if number % 2 else AgentByHand(other.url, agent.token)
+        own_fleet.open(where, TRANSPORTS[number // 2 % 2])
     own_fleet.until_connected(agents)
-    for agent in agents:
+    for number, agent in enumerate(agents):
         here, there = push_of(own_fleet.operator, agent), push_of(other_operator, agent)
         assert here == there
-        assert here["transport"] == "ws"
+        assert here["transport"] == TRANSPORTS[number // 2 % 2]
     workers = {str(push_of(other_operator, agent)["worker"]).rpartition(":")[2] for agent in agents}
     all_workers = {str(pid) for pid in own_fleet.server.worker_pids() + other.worker_pids()}
     assert workers <= all_workers
     assert other_operator.deploy(own_fleet.pipeline_id)["pushed"] == 6
 
 
-def test_a_late_close_never_evicts_the_newer_connection(own_fleet: Fleet) -> None:
+@pytest.mark.parametrize(("first", "second"), [("ws", "ws"), ("sse", "sse"), ("ws", "sse"), ("sse", "ws")])
+def test_a_late_close_never_evicts_the_newer_connection(fleet: Fleet, first: str, second: str) -> None:
     """The older socket's end is noticed long after the newer took over; the badge stays."""
-    agent = own_fleet.agent()
-    older = own_fleet.connect(agent)
-    own_fleet.until_connected([agent])
-    since = push_of(own_fleet.operator, agent)["since"]
-    newer = own_fleet.connect(agent)
-    until(lambda: push_of(own_fleet.operator, agent)["since"] != since, what="the newer connection")
-    own_fleet.until_connected([agent])
+    agent = fleet.agent()
+    older = fleet.open(agent, first)
+    fleet.until_connected([agent])
+    since = push_of(fleet.operator, agent)["since"]
+    newer = fleet.open(agent, second)
+    until(lambda: push_of(fleet.operator, agent)["since"] != since, what="the newer connection")
+    fleet.until_connected([agent])
     older.close()
     with pytest.raises(TimeoutError):
         newer.read_message(seconds=1)
-    assert push_of(own_fleet.operator, agent)["connected"] is True
+    assert push_of(fleet.operator, agent)["connected"] is True
     newer.close()
-    until(lambda: push_of(own_fleet.operator, agent)["connected"] is False, what="the badge's end")
+    until(lambda: push_of(fleet.operator, agent)["connected"] is False, what="the badge's end")
 
 
 def test_a_killed_worker_takes_its_nodes_off_and_they_come_back(own_fleet: Fleet) -> None:
     """SIGKILL: the master ends the worker's lease; without it nine seconds would. Reconnecting brings them back."""
     agents = own_fleet.agents(8)
-    clients = {agent.node_id: own_fleet.connect(agent) for agent in agents}
+    clients = {
+        agent.node_id: own_fleet.open(agent, TRANSPORTS[number % 2]) for number, agent in enumerate(agents)
+    }
     own_fleet.until_connected(agents)
     holder = int(str(push_of(own_fleet.operator, agents[0])["worker"]).rpartition(":")[2])
     own = [a for a in agents if str(push_of(own_fleet.operator, a)["worker"]).endswith(f":{holder}")]
@@ -108,8 +111,8 @@ def test_a_flushed_redis_heals_by_itself(
     """FLUSHALL: leases come back within three seconds, entries with the audit within ten."""
     fleet = make_fleet(start_server({"SIGNALBOX_REDIS_URL": own_redis.url}))
     agents = fleet.agents(6)
-    for agent in agents:
-        fleet.connect(agent)
+    for number, agent in enumerate(agents):
+        fleet.open(agent, TRANSPORTS[number % 2])
     fleet.until_connected(agents)
     with redis.Redis.from_url(own_redis.url) as client:
         client.flushall()
@@ -184,17 +187,17 @@ def test_a_node_that_is_sent_away_loses_its_socket(
 ) -> None:
     """1008, whichever machine is asked and whichever worker holds it; a revoked token gets no new socket."""
     other = start_server(own_fleet.server.settings)
-    agent = own_fleet.agent()
-    client = AgentByHand(other.url, agent.token).connect()
-    own_fleet.opened.append(client)
-    own_fleet.until_connected([agent])
-    path = f"/nodes/{agent.node_id}"
-    if act == "revoke":
-        own_fleet.operator.call("POST", f"{path}/revoke")
-    elif act == "delete":
-        own_fleet.operator.call("DELETE", path)
-    else:
-        elsewhere = own_fleet.operator.create_environment("elsewhere")
-        own_fleet.operator.call("PATCH", path, {"environmentId": elsewhere["id"]})
-    assert client.read_close(seconds=5).close_code == 1008
-    assert agent.config().status_code == (200 if act == "move" else 401)
+    elsewhere = own_fleet.operator.create_environment("elsewhere")["id"]
+    for transport in TRANSPORTS:
+        agent = own_fleet.agent()
+        channel = own_fleet.open(AgentByHand(other.url, agent.token), transport)
+        own_fleet.until_connected([agent])
+        path = f"/nodes/{agent.node_id}"
+        if act == "revoke":
+            own_fleet.operator.call("POST", f"{path}/revoke")
+        elif act == "delete":
+            own_fleet.operator.call("DELETE", path)
+        else:
+            own_fleet.operator.call("PATCH", path, {"environmentId": elsewhere})
+        assert channel.read_goodbye(seconds=5)[0] == 1008
+        assert agent.config().status_code == (200 if act == "move" else 401)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import sys
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ import requests
 
 from tests.support import PROJECT
 from tests.support.api import AgentByHand
-from tests.support.event_stream import EventStream
+from tests.support.event_stream import EventStream, EventStreamError
 from tests.support.server import clean_environment
 from tests.support.tls_server import TlsServer
 from tests.support.until import until
@@ -27,6 +28,8 @@ from tests.support.websocket_client import (
 )
 from tools.child_process import ChildProcess
 from tools.reserved_port import ReservedPort
+
+TRANSPORTS = ("ws", "sse")
 
 
 class HasUrl(Protocol):
@@ -92,9 +95,10 @@ class Door:
             raise WebSocketRefusedError(answer)
         return client
 
-    def open(self, agent: AgentByHand, *, up_to_date: bool = True) -> Channel:
-        """The agent's channel."""
-        revision = agent.config().json()["configRevision"] if up_to_date else None
+    def open(self, agent: AgentByHand, *, up_to_date: bool = True, revision: str | None = None) -> Channel:
+        """The agent's channel; it says that it runs *revision*, or what it must run, or nothing."""
+        if up_to_date and revision is None:
+            revision = agent.config().json()["configRevision"]
         if self.transport == "ws":
             return Channel(self.websocket(agent.token, revision))
         return Channel(EventStream.over(self.dial(), self.server.url, agent.token, revision))
@@ -120,6 +124,15 @@ class Channel:
         while (event := self.client.read_event(seconds))[0] != "close":
             pass
         return event[1]["code"], event[1]["reason"]
+
+    def read_end(self, seconds: float = 10.0) -> None:
+        """Whatever comes, up to the end of the connection."""
+        if isinstance(self.client, WebSocketClient):
+            self.client.read_end(seconds)
+            return
+        with contextlib.suppress(EventStreamError, ConnectionResetError):
+            while True:
+                self.client.read_block(seconds)
 
     def close(self) -> None:
         self.client.close()
