@@ -16,9 +16,8 @@ from gunicorn.workers.ggevent import GeventWorker
 from app import switchboard_process
 from app.crew import State, crew, has_freer
 
-YIELD_SECONDS = 0.003
+YIELD_SECONDS = 0.004
 """How long a worker leaves a connection to one that holds less, before it takes it all the same."""
-ACCEPTS_AFTER_YIELD = 4
 REPLACEMENT_SECONDS = 8.0
 """How long a worker that is to go stays for those that are booting; well inside ``graceful_timeout``."""
 LOOK_SECONDS = 0.05
@@ -55,16 +54,13 @@ class Acceptor(StreamServer):  # type: ignore[misc]
 
     def _do_read(self) -> None:
         now = time.monotonic()
-        if not self._worker.should_yield():
-            self._yielding_until = None
-            super()._do_read()
-        elif self._yielding_until is None:
-            self._yielding_until = now + YIELD_SECONDS
-            self._wait(YIELD_SECONDS)
-        elif now < self._yielding_until:
-            self._wait(self._yielding_until - now)  # a request that ended has had us look again too early
-        else:
-            self._take_over()
+        if self._worker.should_yield() and (self._yielding_until is None or now < self._yielding_until):
+            # A request that ends has us look again too early: the same moment stays the end of the waiting.
+            self._yielding_until = self._yielding_until or now + YIELD_SECONDS
+            self._wait(self._yielding_until - now)
+            return
+        self._yielding_until = None
+        super()._do_read()
         self._worker.publish_load()
 
     def _wait(self, seconds: float) -> None:
@@ -74,19 +70,12 @@ class Acceptor(StreamServer):  # type: ignore[misc]
         self._timer.start(self._look_again)
 
     def _look_again(self) -> None:
+        """The others were busy, or somebody has taken it."""
         if self.started and not self._worker.has_stopped_accepting:
             self.stop_accepting()
-            self._take_over()
-            self.start_accepting()
-
-    def _take_over(self) -> None:
-        """The others were busy: take some of what still waits."""
-        self._yielding_until = None
-        self.max_accept = ACCEPTS_AFTER_YIELD
-        try:
+            self._yielding_until = None
             super()._do_read()
-        finally:
-            self.max_accept = type(self).max_accept
+            self.start_accepting()
 
     def start_accepting(self) -> None:
         """Not again once the worker leaves: a connection that ends would have the pool start it."""
