@@ -32,6 +32,7 @@ from app.extensions import sock
 from app.failure_limits import FailureLimits
 from app.json_body import read_json, read_model
 from app.models import Node
+from app.push import meters
 
 Checked = TypeVar("Checked")
 
@@ -61,6 +62,15 @@ def authenticate() -> None:
 def peer_gone(_error: ConnectionError) -> ResponseReturnValue:
     """The agent has reset its connection, in the middle of a body or a handshake: nobody reads an answer."""
     return push_channel.HandedOver() if "gunicorn.socket" in request.environ else ("", 400)
+
+
+@blueprint.after_request
+def count_refused_tokens(response: Response) -> Response:
+    """Upgrades that were refused for their token; ``push_channel`` counts what it refuses itself."""
+    reason = {401: "token", 429: "limited"}.get(response.status_code)
+    if reason is not None and request.endpoint in ("agent_api.websocket_route", "agent_api.event_stream"):
+        meters.REFUSALS.labels(reason).inc()
+    return response
 
 
 @blueprint.teardown_request

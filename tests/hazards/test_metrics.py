@@ -2,9 +2,11 @@
 
 import re
 
+import pytest
 import requests
 
 from tests.hazards.conftest import Fleet
+from tests.support.event_stream import EventStream, EventStreamError
 from tests.support.until import until
 
 
@@ -42,6 +44,9 @@ def test_metrics_cover_all_workers_and_forget_the_dead(own_fleet: Fleet) -> None
         what="a gauge without the dead worker's sockets",
         tolerate=(OSError,),
     )
+    with pytest.raises(EventStreamError):
+        EventStream.connect(own_fleet.operator.url, "sbx_node_nobody_0")
     metrics = scrape(own_fleet)
+    assert metrics['signalbox_push_refusals_total{reason="token"}'] == 1
     assert metrics["signalbox_nudge_seconds_count"] == 8, "what was counted stays counted"
     assert not [name for name in metrics if "pid=" in name]
