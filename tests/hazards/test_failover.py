@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from app.push.redis_gate import Identity
+from app.push.redis_gate import Identity, RedisGate
 from app.push.redis_guard import what_is_wrong
 from tests.conftest import StartServer
 from tests.hazards.conftest import Fleet, MakeFleet
@@ -49,6 +49,11 @@ def holds_everything(server: RedisServer, fleet: Fleet, agent: AgentByHand) -> b
         )
 
 
+def run_id(server: RedisServer) -> str:
+    with redis.Redis.from_url(server.url) as client:
+        return str(client.info("server")["run_id"])
+
+
 def nudged_by_a_deploy(fleet: Fleet, agent: AgentByHand) -> None:
     """A deploy is pushed, and heard within seconds: the sweep is far away."""
     client = fleet.opened[-1]
@@ -83,7 +88,11 @@ def test_a_sentinel_s_fail_over_and_its_word_on_a_split_are_followed(
         until(lambda: holds_everything(second, fleet, agent), seconds=20, what="presence on the new master")
         fleet.until_connected([agent])
         nudged_by_a_deploy(fleet, agent)
+        gate = RedisGate(sentinel.url)
+        assert gate.identity().run_id == run_id(second)
         sentinel.watch_another(third)
+        assert gate.identity().run_id == run_id(third), "its one connection was open, and still was not used"
+        gate.client.close()
         until(
             lambda: holds_everything(third, fleet, agent), seconds=25, what="presence where Sentinel points"
         )
@@ -145,7 +154,14 @@ def test_a_subscriber_left_behind_at_an_old_master_follows(
         address.to = second
         with redis.Redis.from_url(first.url) as client:
             client.client_kill_filter(_type="normal", skipme=True)
-        until(lambda: holds_everything(second, fleet, agent), seconds=25, what="the subscription")
+        channel = f"{fleet.server.settings['SIGNALBOX_REDIS_PREFIX']}node:{{{agent.node_id}}}"
+        with redis.Redis.from_url(first.url) as client:
+
+            def has_moved() -> bool:
+                client.publish(channel, "noise, so that the silence of its own echo does not give it away")
+                return holds_everything(second, fleet, agent)
+
+            until(has_moved, seconds=25, every=0.5, what="the subscription")
         assert "the subscriber listens to another Redis" in fleet.server.log.read_text()
         nudged_by_a_deploy(fleet, agent)
         address.to = third

@@ -154,8 +154,9 @@ def test_bytes_that_never_become_a_reply_are_not_waited_for(
             if self.clients > 1:
                 super()._serve(client)
                 return
-            client.recv(65536)
             client.sendall(b"+OK\r\n+OK\r\n" + NO_INFO)
+            while b"SUBSCRIBE" not in client.recv(65536):
+                pass
             client.sendall(b"$1000000\r\n")
             while not trickle.wait(0.05):
                 client.sendall(b"x")
