@@ -27,6 +27,8 @@ TIMEOUT_SECONDS = 1.0
 DEADLINE_SECONDS = 8.0
 """For a whole call: each of its steps (names, addresses, Sentinels, bytes that trickle) has its own second."""
 AWAY_SECONDS = 1.0
+SETTLING_SECONDS = 6.0
+"""After its return every worker has noticed (each asks every 2 s) and written again what only Redis knew."""
 MASTER = "master"
 
 
@@ -87,10 +89,17 @@ class RedisGate:
         self.client: redis.Redis = redis.Redis.from_pool(self._pool)
         self._closed_until = 0.0
         self._away_since: datetime | None = None
+        self._last_away_since: datetime | None = None
+        self._settled_at = 0.0
 
     @property
-    def away_since(self) -> datetime | None:
-        """When the first of the failures that still last was seen; ``None`` while Redis answers."""
+    def unsure_since(self) -> datetime | None:
+        """Since when what is missing in Redis says nothing: it is away, or came back only just now.
+
+        It may have come back empty, or with leases that expired while it was frozen.
+        """
+        if self._away_since is None and time.monotonic() < self._settled_at:
+            return self._last_away_since
         return self._away_since
 
     def run(self, command: Callable[[redis.Redis], Result]) -> Result:
@@ -109,7 +118,9 @@ class RedisGate:
             self._away_since = self._away_since or datetime.now(UTC)
             self._closed_until = time.monotonic() + AWAY_SECONDS
             raise RedisAwayError(self._away_since) from error
-        self._away_since = None
+        if self._away_since is not None:
+            self._last_away_since, self._away_since = self._away_since, None
+            self._settled_at = time.monotonic() + SETTLING_SECONDS
         return result
 
     def identity(self) -> Identity:

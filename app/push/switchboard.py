@@ -79,23 +79,29 @@ class Switchboard:
             log.warning("sockets not closed now nodes=%d reason=%s: %s", len(node_ids), reason, error)
 
     def presence(self, node_ids: Sequence[str]) -> dict[str, Presence]:
-        """The presence of each node; all unknown while Redis is away."""
+        """The presence of each node; unknown while Redis is away, and until its return has been digested."""
         try:
-            return self._registry.of(node_ids)
+            found = self._registry.of(node_ids)
         except RedisAwayError as error:
             return dict.fromkeys(node_ids, Presence(connected=None, unknown_since=error.since))
+        since = self.gate.unsure_since
+        if since is None:
+            return found
+        unknown = Presence(connected=None, unknown_since=since)
+        return {node: presence if presence.connected else unknown for node, presence in found.items()}
 
     def connected(self) -> dict[str, Presence] | None:
-        """Every node with a channel, as the registry has it; ``None`` while Redis is away."""
+        """Every node with a channel, as the registry has it; ``None`` while nobody can say of the others."""
         try:
-            return self._registry.connected()
+            found = self._registry.connected()
         except RedisAwayError:
             return None
+        return found if self.gate.unsure_since is None else None
 
     @property
     def unknown_since(self) -> datetime | None:
         """Since when nobody can say who is connected; ``None`` while Redis answers."""
-        return self.gate.away_since
+        return self.gate.unsure_since
 
     def publish_fleet_changed(self, environment_id: str, node_ids: Iterable[str]) -> None:
         """Tell open fleet pages, in every worker, that something about these nodes has changed."""

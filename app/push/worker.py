@@ -82,6 +82,7 @@ class Worker:
         self._to_look: set[str] = set()
         self._look_wanted = Event()
         self._sweep_wanted = Event()
+        self._lease_wanted = Event()
         self._has_recovered = False
         self._records = Records(registry, publisher, questions)
         self.claims = Claims(registry, publisher, self.hub, self.entry, self._call)
@@ -304,6 +305,7 @@ class Worker:
     def _on_recovered(self) -> None:
         self._has_recovered = True
         self._sweep_wanted.set()
+        self._lease_wanted.set()
 
     def _on_closed(self, connection: Connection, reason: str) -> None:
         self._records.ended(connection, by_itself=reason != REPLACED)
@@ -331,21 +333,26 @@ class Worker:
             self.vitals.ticked()
 
     def _run_leases(self) -> None:
-        last = time.monotonic()
+        last, has_lease = time.monotonic(), True
         while True:
-            gevent.sleep(LEASE_SECONDS)
+            was_lost = self._lease_wanted.wait(timeout=LEASE_SECONDS) or not has_lease
+            self._lease_wanted.clear()
             if time.monotonic() - last > GAP_SECONDS:
                 self._audit()  # others may have taken over meanwhile: look before saying "I live"
             last = time.monotonic()
-            self._renew_lease()
+            has_lease = self._renew_lease()
+            if was_lost and has_lease:
+                self._audit()  # Redis is back, perhaps empty: say at once who is here
 
-    def _renew_lease(self) -> None:
+    def _renew_lease(self) -> bool:
         try:
             self._registry.renew_lease(self.worker_id, self.label)
-            self.vitals.lease_tried(renewed=True)
         except RedisAwayError as error:
             log.warning("lease not renewed worker=%s: %s", self.label, error)
             self.vitals.lease_tried(renewed=False)
+            return False
+        self.vitals.lease_tried(renewed=True)
+        return True
 
     def _run_audit(self) -> None:
         while True:

@@ -152,6 +152,31 @@ def test_a_frozen_redis_is_noticed_and_unknown_is_not_offline(
     assert client.read_message(seconds=30)["type"] == "config_changed"
 
 
+def test_a_redis_that_comes_back_empty_makes_nobody_look_disconnected(
+    start_server: StartServer, make_fleet: MakeFleet, own_redis: RedisServer
+) -> None:
+    """Until every worker has written its presence again, who is missing there is unknown, not disconnected."""
+    fleet = make_fleet(start_server({"SIGNALBOX_REDIS_URL": own_redis.url}))
+    agents = fleet.agents(6)
+    for agent in agents:
+        fleet.connect(agent)
+    fleet.until_connected(agents)
+    seen = set()
+
+    def all_connected() -> bool:
+        rows = fleet.operator.nodes()
+        seen.update(row["push"]["connected"] for row in rows)
+        return all(row["push"]["connected"] for row in rows)
+
+    own_redis.kill()
+    until(lambda: not all_connected(), what="unknown")
+    own_redis.start()
+    until(all_connected, seconds=15, what="the presence of all")
+    assert seen == {True, None}
+    unwatched = fleet.operator.nodes(connected="false")
+    assert unwatched == []
+
+
 def test_a_worker_that_sleeps_past_its_lease_does_not_take_over_again(
     own_fleet: Fleet, start_server: StartServer
 ) -> None:
