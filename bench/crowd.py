@@ -58,6 +58,8 @@ class Crowd:
                 connection.setblocking(False)
                 self.sockets[connection.fileno()] = connection
                 self._poll.register(connection.fileno(), select.EPOLLIN)
+                # A ping may come with the 101; who does not answer it is dropped.
+                self._take(connection.fileno(), head.partition(b"\r\n\r\n")[2])
             self.serve(len(tokens), 0.001)  # who does not answer a ping within ten seconds is dropped
 
     def forget(self) -> None:
@@ -82,17 +84,20 @@ class Crowd:
                     self._poll.unregister(fd)
                     self.sockets.pop(fd).close()
                     continue
-                while data:
-                    length = data[1]
-                    if data[0] == 0x81:
-                        length = 2 + int.from_bytes(data[2:4], "big") if length == 126 else length
-                        now = time.perf_counter()
-                        self.heard.setdefault(fd, now)
-                        self.last[fd] = now
-                        self.count[fd] += 1
-                    elif data[0] == 0x89:
-                        os.write(fd, b"\x8a\x80\0\0\0\0")
-                    data = data[2 + length :]
+                self._take(fd, data)
+
+    def _take(self, fd: int, data: bytes) -> None:
+        while data:
+            length = data[1]
+            if data[0] == 0x81:
+                length = 2 + int.from_bytes(data[2:4], "big") if length == 126 else length
+                now = time.perf_counter()
+                self.heard.setdefault(fd, now)
+                self.last[fd] = now
+                self.count[fd] += 1
+            elif data[0] == 0x89:
+                os.write(fd, b"\x8a\x80\0\0\0\0")
+            data = data[2 + length :]
 
     def close(self) -> None:
         for connection in self.sockets.values():
