@@ -128,6 +128,18 @@ def sign_in(email: str, password: str, address: str | None = None) -> Account:
     return account
 
 
+def end_sessions(account_id: str, actor: Actor) -> None:
+    """End every session of the account: the cookies of all browsers, and their open pages within seconds."""
+
+    def work(session: Session) -> None:
+        session.execute(
+            update(Account).where(Account.id == account_id).values(session_key=secrets.token_hex(16))
+        )
+        audit.record(session, actor, "account.sign-out", subject_id=account_id)
+
+    transaction(work)
+
+
 def check_password(password: str) -> None:
     """Refuse a password that cannot be used.
 

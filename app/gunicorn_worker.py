@@ -1,6 +1,6 @@
 """gunicorn's gevent worker, with two habits of its own: it accepts evenly, and it leaves without a gap.
 
-All workers share the master's listening socket, so what waits in its queue outlives every one of them (ADR 14).
+All workers share the master's listening socket, so what waits in its queue outlives every one of them (ADR 10).
 """
 
 from __future__ import annotations

@@ -22,20 +22,36 @@ def healthz() -> ResponseReturnValue:
 
 @blueprint.get("/readyz")
 def readyz() -> ResponseReturnValue:
-    """503 if the database is away or the worker drains; Redis is only shown, since polling goes on without it."""
-    parts = {"database": "ok", "redis": "ok", "worker": "draining" if switchboard().draining else "ok"}
-    try:
-        db.session.execute(text("SELECT 1"))
-    except SQLAlchemyError:
-        parts["database"] = "away"
-    finally:
-        db.session.remove()
+    """503 if the database is away or the worker drains; Redis is only shown, since polling goes on without it.
+
+    A database without tables is of no use either. That the schema is this release's, ``doctor`` says: during a
+    rolling upgrade it is newer.
+    """
+    parts = {
+        "database": _database_state(),
+        "redis": "ok",
+        "worker": "draining" if switchboard().draining else "ok",
+    }
     try:
         switchboard().gate.run(lambda client: client.ping())
     except RedisAwayError:
         parts["redis"] = "away"
     is_ready = parts["database"] == "ok" and parts["worker"] == "ok"
     return jsonify(status="ok" if is_ready else "not ready", **parts), 200 if is_ready else 503
+
+
+def _database_state() -> str:
+    state = "away"
+    try:
+        db.session.execute(text("SELECT 1"))
+        state = "without tables; run: flask --app wsgi db upgrade"
+        db.session.execute(text("SELECT version_num FROM alembic_version"))
+        state = "ok"
+    except SQLAlchemyError:
+        pass  # what has been reached so far is the answer
+    finally:
+        db.session.remove()
+    return state
 
 
 def init_app(app: Flask) -> None:

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import gevent
 from flask import Flask
+from gunicorn.http.errors import NoMoreData, ParseException
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from app.config import Settings
-from app.errors import RequestTimeoutError, TooManyRequestsError
+from app.errors import InvalidInputError, RequestTimeoutError, TooManyRequestsError
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -50,8 +51,12 @@ class _TimedBody:
         try:
             with gevent.Timeout(max(0.001, self._deadline - time.monotonic()), late):
                 data = read(*arguments)
-        except OSError:
+        except ParseException as error:
+            raise InvalidInputError("The body is not sent in the chunks that HTTP describes.") from error
+        except OSError as error:
             if not self._is_given_up:
+                if isinstance(error, NoMoreData):
+                    raise InvalidInputError("The connection ended before the body was whole.") from error
                 raise
         if self._is_given_up:
             raise TooManyRequestsError(

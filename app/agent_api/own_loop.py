@@ -3,7 +3,7 @@
 gunicorn with its own TLS, whose bytes live in the process, and the development server. The hub delivers into the
 channel's ``LoopEnd``; the request's own thread, or greenlet, writes what comes out of it and is the only one that
 writes. A second one reads, with the strict reader that the hub uses: simple-websocket's knows no limit for a
-frame before it is there whole, nor for what is sent in a minute (docs/adr/0016).
+frame before it is there whole, nor for what is sent in a minute (docs/adr/0012).
 """
 
 from __future__ import annotations

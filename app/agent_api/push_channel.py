@@ -38,7 +38,7 @@ INSTANCE = re.compile(r"[0-9A-Za-z._:-]{1,64}")
 TCP_USER_TIMEOUT_MS = 10_000
 """A peer that acknowledges nothing for so long has vanished (hazard 17)."""
 SEND_BUFFER_BYTES = 32 * 1024
-"""What the kernel keeps for an agent that does not read; by itself it takes 4 MB for each (ADR 15)."""
+"""What the kernel keeps for an agent that does not read; by itself it takes 4 MB for each (ADR 11)."""
 
 EVENT_STREAM_HEADERS = {
     "Content-Type": "text/event-stream",

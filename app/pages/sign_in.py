@@ -18,6 +18,7 @@ from app.database import snapshot
 from app.errors import InvalidInputError, TooManyRequestsError, UnauthorizedError, UnavailableError
 from app.extensions import login_manager
 from app.models import Account
+from app.pages import roles
 
 SESSION_LIFETIME = timedelta(hours=12)
 """Counted from the last request, and an open live page makes one every few minutes."""
@@ -57,7 +58,9 @@ def sign_in() -> ResponseReturnValue:
 
 @bp.post("/sign-out")
 def sign_out() -> ResponseReturnValue:
-    """End this browser's session."""
+    """End the account's sessions: this browser's cookie is worth nothing from now on, wherever a copy of it is."""
+    if current_user.is_authenticated:
+        accounts.end_sessions(current_user.id, roles.actor())
     logout_user()
     session.clear()
     return redirect(url_for("sign_in.form"))

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -109,17 +110,16 @@ def test_a_channel_hears_what_it_must_and_ends_as_it_must(fleet: Fleet, door: Do
 
 
 def test_one_live_channel_whatever_its_form(fleet: Fleet, doors: dict[str, Door]) -> None:
-    """From form to form and back: each newer one ends the older with 1000 replaced, and hears the next deploy."""
-    agent = fleet.agent()
-    older: Channel | None = None
-    for name in [*FORMS, *FORMS[:2]]:
-        newer = opened(fleet, doors[name].open(agent))
-        if older is not None:
-            assert older.read_goodbye() == (1000, "replaced"), name
+    """From each form to the next: the newer one ends the older with 1000 replaced, and hears the next deploy."""
+    for former, latter in pairwise([*FORMS, *FORMS[:2]]):
+        agent = fleet.agent()  # another one each time: who replaces himself too often is held off
+        older = opened(fleet, doors[former].open(agent))
         fleet.until_connected([agent])
-        assert fleet.operator.deploy(fleet.pipeline_id)["pushed"] == 1
-        assert newer.read_message()["reason"] == "deploy", name
-        older = newer
+        newer = opened(fleet, doors[latter].open(agent))
+        assert older.read_goodbye() == (1000, "replaced"), latter
+        fleet.until_connected([agent])
+        assert fleet.operator.deploy(fleet.pipeline_id)["pushed"] >= 1
+        assert newer.read_message()["reason"] == "deploy", latter
 
 
 def test_a_bad_token_is_refused_before_the_answer(door: Door) -> None:

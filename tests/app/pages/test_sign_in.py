@@ -79,6 +79,15 @@ def test_signing_out_ends_the_session_and_needs_a_form(sign_in: SignIn) -> None:
     assert visitor.get("/").status_code == 302
 
 
+def test_a_copied_cookie_is_worth_nothing_after_signing_out(sign_in: SignIn) -> None:
+    """Signing out ends the sessions on the server, not just the cookie in one browser; signing in begins anew."""
+    visitor, thief = sign_in(), sign_in()
+    assert thief.get("/").status_code == 200
+    visitor.post("/sign-out")
+    assert thief.get("/").status_code == 302
+    assert sign_in().get("/").status_code == 200
+
+
 def test_a_new_session_key_ends_the_sessions_of_an_account(app: Flask, sign_in: SignIn) -> None:
     """The cookie names the key; with another one in the database it is worth nothing."""
     visitor = sign_in()
