@@ -153,7 +153,8 @@ class Runner:
                 VALIDATE_SECONDS,
             )
         except (OSError, ValueError) as error:
-            text = f"cannot ask Vector ({self._vector_bin}) about the configuration: {error}"
+            hint = "; SIGNALBOX_VECTOR_BIN says which one to run" if isinstance(error, FileNotFoundError) else ""
+            text = f"cannot ask Vector ({self._vector_bin}) about the configuration: {error}{hint}"
             self._put(ValidationFailed(spec.pipeline_id, spec.checksum, text))
 
     def _validated(self, spec: PipelineSpec, code: int, tail: Tail, folder: Path) -> None:

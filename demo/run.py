@@ -84,7 +84,7 @@ def _print_login(record: Record) -> None:
         f"    e-mail    {record.email}\n"
         f"    password  {record.password}\n"
         f"(kept in {RECORD.relative_to(ROOT)}; what the nodes keep: "
-        f"{data_folder('*').relative_to(ROOT)}/visits.log)\n"
+        f"{data_folder('*').relative_to(ROOT)}/visits.log; for scripts its apiToken)\n"
         "Ctrl-C stops everything; `make demo` goes on from here, `make demo RESET=1` starts afresh.",
         sys.stdout,
     )
