@@ -70,7 +70,7 @@ class Fleet:
 
     def connect(self, agent: AgentByHand, *, up_to_date: bool = True) -> WebSocketClient:
         """The agent's channel; while it is *up_to_date* nothing is pushed until something changes."""
-        headers = {"X-Config-Revision": agent.config().json()["configRevision"]} if up_to_date else {}
+        headers = {"X-Config-Revision": agent.follow()} if up_to_date else {}
         client = agent.connect(headers)
         self.opened.append(client)
         return client

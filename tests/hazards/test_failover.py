@@ -168,7 +168,8 @@ def test_a_subscriber_left_behind_at_an_old_master_follows(
         with redis.Redis.from_url(second.url) as client:
             client.replicaof(*map(str, address_of(third)))
         until(lambda: holds_everything(third, fleet, agent), seconds=25, what="the way to the master")
-        assert "is no master but a slave" in fleet.server.log.read_text()
+        # By the guard: it met the replica, or a new connection that already led past it.
+        assert fleet.server.log.read_text().count("redis connections made again") >= 2
         nudged_by_a_deploy(fleet, agent)
     finally:
         address.close()

@@ -107,6 +107,14 @@ class AgentByHand:
         """`POST /api/agent/heartbeat`, the answer as it came."""
         return self.post("heartbeat", {"pipelines": pipelines or [], **more})
 
+    def follow(self) -> str:
+        """Fetch what it must run and report that it does, so that no sweep has a reason to nudge; the revision."""
+        revision: str = self.config().json()["configRevision"]
+        response = self.heartbeat(configRevision=revision)
+        if response.status_code != 200:
+            raise ApiError(response)
+        return revision
+
     def post(self, path: str, body: object) -> requests.Response:
         """Any other POST of the agent API; `path` begins after `/api/agent/`."""
         return self.session.post(f"{self.url}/api/agent/{path}", json=body, timeout=TIMEOUT_SECONDS)

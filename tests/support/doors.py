@@ -98,7 +98,7 @@ class Door:
     def open(self, agent: AgentByHand, *, up_to_date: bool = True, revision: str | None = None) -> Channel:
         """The agent's channel; it says that it runs *revision*, or what it must run, or nothing."""
         if up_to_date and revision is None:
-            revision = agent.config().json()["configRevision"]
+            revision = agent.follow()
         if self.transport == "ws":
             return Channel(self.websocket(agent.token, revision))
         return Channel(EventStream.over(self.dial(), self.server.url, agent.token, revision))
