@@ -30,7 +30,8 @@ Query = Select[*tuple[Any, ...]]
 
 BEHIND = "BEHIND"
 FAILED = "FAILED"
-STATUSES = (*NodeStatus, BEHIND, FAILED)
+REVOKED = "REVOKED"
+STATUSES = (*NodeStatus, BEHIND, FAILED, REVOKED)
 """What nodes can be listed by."""
 
 SCAN_ROWS = 1000
@@ -78,6 +79,8 @@ class NodeRow:
     deployment_mode: str | None
     last_seen_at: datetime | None
     enrolled_at: datetime
+    revoked_at: datetime | None
+    """Since when its token is dead: how the node is nobody knows, and it counts as nothing but a node."""
     maintenance_mode: bool
     behind: bool
     pipelines: list[PipelineState]
@@ -129,7 +132,9 @@ def nodes(
         )
     chosen = _Filter.of(status, connected, label)
     if status == NodeStatus.UNKNOWN:
-        query = query.where(Node.last_heartbeat_at.is_(None))
+        query = query.where(or_(Node.last_heartbeat_at.is_(None), Node.revoked_at.is_not(None)))
+    elif status == REVOKED:
+        query = query.where(Node.revoked_at.is_not(None))
     elif status == FAILED:
         query = query.where(_has_failed())
     elif status == NodeStatus.UNREACHABLE:
@@ -208,10 +213,7 @@ class _Filter:
             nodes = [node for node in nodes if self._is_connected(node) is self.connected]
         if self.status in (NodeStatus.HEALTHY, NodeStatus.UNREACHABLE):
             nodes = [
-                node
-                for node in nodes
-                if self.clock.status(self._is_connected(node), node.last_seen_at, node.last_heartbeat_at)
-                == self.status
+                node for node in nodes if self.clock.status(node, self._is_connected(node)) == self.status
             ]
         if self.status == BEHIND:
             nodes = _behind(nodes)
@@ -248,9 +250,12 @@ def _query() -> Query:
 
 
 def _has_failed() -> ColumnElement[bool]:
-    return exists().where(
-        NodePipeline.node_id == Node.id,
-        or_(NodePipeline.status.in_(FAILED_STATUSES), NodePipeline.failed_version.is_not(None)),
+    return and_(
+        Node.revoked_at.is_(None),
+        exists().where(
+            NodePipeline.node_id == Node.id,
+            or_(NodePipeline.status.in_(FAILED_STATUSES), NodePipeline.failed_version.is_not(None)),
+        ),
     )
 
 
@@ -258,6 +263,7 @@ def _is_silent(clock: Clock, connected_ids: set[str] | None) -> ColumnElement[bo
     """Not heard from for so long that the node is unreachable, unless it is connected."""
     silent_before = clock.silent_before(None if connected_ids is None else False)
     return and_(
+        Node.revoked_at.is_(None),
         Node.last_heartbeat_at.is_not(None),
         or_(Node.last_seen_at.is_(None), Node.last_seen_at < silent_before),
     )
@@ -335,7 +341,7 @@ def _rows(nodes: Sequence[Any]) -> list[NodeRow]:
             os=node.os,
             environment_id=node.environment_id,
             environment_name=node.environment_name,
-            status=clock.status(push[node.id].connected, node.last_seen_at, node.last_heartbeat_at),
+            status=clock.status(node, push[node.id].connected),
             push=push[node.id],
             labels={**node.agent_labels, **node.operator_labels},
             agent_labels=node.agent_labels,
@@ -345,6 +351,7 @@ def _rows(nodes: Sequence[Any]) -> list[NodeRow]:
             deployment_mode=node.deployment_mode,
             last_seen_at=node.last_seen_at,
             enrolled_at=node.enrolled_at,
+            revoked_at=node.revoked_at,
             maintenance_mode=node.maintenance_mode,
             behind=plans.is_behind(node, {key: state.version for key, state in reported[node.id].items()}),
             pipelines=_states(plans.of(node), reported[node.id], names),

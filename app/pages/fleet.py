@@ -31,7 +31,8 @@ STATUSES = (
     ("failed", "Failed"),
     ("unreachable", "Unreachable"),
     ("healthy", "Healthy"),
-    ("unknown", "Not seen yet"),
+    ("unknown", "Unknown"),
+    ("revoked", "Revoked"),
 )
 
 bp = Blueprint("fleet", __name__)

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 
 import pytest
 from flask import Flask
@@ -145,6 +145,14 @@ INTERVALS = Intervals(
 )
 
 
+class Seen(NamedTuple):
+    """When a node was heard from."""
+
+    last_seen_at: datetime | None
+    last_heartbeat_at: datetime | None
+    revoked_at: datetime | None = None
+
+
 @pytest.mark.parametrize(
     ("connected", "seconds", "status"),
     [
@@ -161,16 +169,16 @@ def test_a_node_is_unreachable_after_three_missed_heartbeats(
     """At least 45 seconds; a node that is connected is alive; while presence is unknown, by last-seen alone."""
     now = utc_now()
     seen = now - timedelta(seconds=seconds)
-    assert Clock(INTERVALS, now).status(connected, seen, seen) is status
+    assert Clock(INTERVALS, now).status(Seen(seen, seen), connected) is status
 
 
 def test_three_missed_heartbeats_are_never_less_than_45_seconds() -> None:
     """Also where heartbeats come each second, and a node that never sent one is unknown."""
     now = utc_now()
     clock = Clock(Intervals(1000, 1000, 1000, 1000), now)
-    assert clock.status(False, now - timedelta(seconds=44), now) is NodeStatus.HEALTHY
-    assert clock.status(False, now - timedelta(seconds=46), now) is NodeStatus.UNREACHABLE
-    assert clock.status(True, now, None) is NodeStatus.UNKNOWN
+    assert clock.status(Seen(now - timedelta(seconds=44), now), False) is NodeStatus.HEALTHY
+    assert clock.status(Seen(now - timedelta(seconds=46), now), False) is NodeStatus.UNREACHABLE
+    assert clock.status(Seen(now, None), True) is NodeStatus.UNKNOWN
 
 
 def set_node(app: Flask, agent: Script, **values: object) -> None:
@@ -266,6 +274,32 @@ def test_the_counts_say_what_the_rows_say(
     assert sum(row["behind"] for row in rows) == expected.behind
     assert [row["name"] for row in rows if row["behind"]] == ["n3", "n5"]
     assert [row["name"] for row in script.get("/nodes", status="BEHIND")["items"]] == ["n3", "n5"]
+
+
+def test_a_revoked_node_says_so_and_counts_as_nothing_else(
+    app: Flask, script: Script, environment_id: str, pipeline_id: str
+) -> None:
+    """How it is nobody knows: not healthy, not unreachable, not behind, not failed, whatever it said before."""
+    alive, revoked = enroll(script, environment_id, "n1", "n2")
+    deploy(script, pipeline_id)
+    for agent in (alive, revoked):
+        beat(agent, {"pipelineId": pipeline_id, "version": 1, "status": "CRASHED"})
+    assert "revokedAt" not in row_of(script, revoked)
+    answer = script.post(f"/nodes/{node_id(revoked)}/revoke", status=200)
+    deploy(script, pipeline_id)
+    row = row_of(script, revoked)
+    assert (row["revokedAt"], row["revokedAt"][-1]) == (answer["revokedAt"], "Z")
+    assert (row["status"], row["behind"]) == ("UNKNOWN", False)
+
+    def found(status: str) -> list[str]:
+        return [each["name"] for each in script.get("/nodes", status=status)["items"]]
+
+    assert found("REVOKED") == found("UNKNOWN") == ["n2"]
+    assert found("FAILED") == found("HEALTHY") == found("BEHIND") == ["n1"]
+    set_node(app, revoked, last_seen_at=utc_now() - timedelta(hours=1))
+    assert found("UNREACHABLE") == []
+    with app.app_context():
+        assert fleet.counts() == fleet.FleetCounts(nodes=2, connected=0, behind=1, failed=1, unreachable=0)
 
 
 def test_agents_labels_count_where_the_environment_allows_them(
