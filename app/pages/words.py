@@ -12,7 +12,7 @@ from pathlib import Path
 from flask import Flask, current_app, url_for
 
 from app.clock import rfc3339
-from app.fleet import PipelineState
+from app.node_pipelines import PipelineState
 from app.node_status import FAILED_STATUSES
 from app.pages import roles
 

@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
+from threading import Thread
 from typing import Any, NamedTuple
 
 import pytest
 from flask import Flask
-from sqlalchemy import event, update
+from sqlalchemy import event, select, update
 
 from app import create_app, fleet
 from app.clock import utc_now
@@ -18,6 +19,7 @@ from app.models import Environment, Node
 from app.node_status import Clock, NodeStatus
 from app.server_settings import Intervals
 from tests.app.conftest import Script, enroll, make_script, node_id, refused, succeeded
+from tests.support.until import until
 from tools.redis_server import RedisServer
 
 
@@ -80,6 +82,28 @@ def test_what_was_tried_and_failed_is_shown_and_counts_as_followed(
     assert (state["version"], state["wantedVersion"], state["failedVersion"]) == (1, 2, 2)
     assert state["error"] == "no such component"
     assert [each["name"] for each in script.get("/nodes", status="FAILED")["items"]] == ["n"]
+
+
+@pytest.mark.parametrize(
+    ("status", "failed_version", "runs"),
+    [("FAILED", 1, None), ("FAILED", 2, 1), ("CRASHED", 1, 1), ("CRASH_LOOP", 1, 1), ("RUNNING", 2, 1)],
+)
+def test_a_version_that_failed_before_it_ran_does_not_count_as_running(
+    script: Script, environment_id: str, pipeline_id: str, status: str, failed_version: int, runs: int | None
+) -> None:
+    """Unlike one that crashed, and unlike the one before it, which goes on."""
+    (agent,) = enroll(script, environment_id, "n")
+    for _ in range(failed_version):
+        deploy(script, pipeline_id)
+    beat(
+        agent,
+        {"pipelineId": pipeline_id, "version": 1, "status": status, "failedVersion": failed_version},
+        triedRevision=agent.get("/config")["configRevision"],
+    )
+    row = row_of(script, agent)
+    state = row["pipelines"][0]
+    assert (state["version"], state["wantedVersion"]) == (runs, failed_version)
+    assert (state["status"], state["failedVersion"], row["behind"]) == (status, failed_version, False)
 
 
 def test_an_agent_that_reports_no_revision_is_judged_by_its_versions(
@@ -300,6 +324,36 @@ def test_a_revoked_node_says_so_and_counts_as_nothing_else(
     assert found("UNREACHABLE") == []
     with app.app_context():
         assert fleet.counts() == fleet.FleetCounts(nodes=2, connected=0, behind=1, failed=1, unreachable=0)
+
+
+def test_a_node_that_reports_while_the_fleet_is_counted_is_counted_once(
+    app: Flask, script: Script, environment_id: str, pipeline_id: str
+) -> None:
+    """As it was when counting began: between two looks it would be of both kinds, or of neither."""
+    (agent,) = enroll(script, environment_id, "n")
+    revision = agent.get("/config")["configRevision"]
+    beat(agent, configRevision=revision)
+    deploy(script, pipeline_id)
+
+    def report_no_revision(_conn: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if "GROUP BY" in statement and not reported:
+            reported.append(True)
+            Thread(target=beat, args=(agent,)).start()
+            until(reports_none)
+
+    def reports_none() -> bool:
+        with app.app_context(), db.engine.connect() as connection:
+            query = select(Node.running_revision).where(Node.id == node_id(agent))
+            return connection.scalar(query) is None
+
+    reported: list[bool] = []
+    with app.app_context():
+        event.listen(db.engine, "after_cursor_execute", report_no_revision)
+        try:
+            assert fleet.counts().behind == 1
+        finally:
+            event.remove(db.engine, "after_cursor_execute", report_no_revision)
+    assert reported
 
 
 def test_agents_labels_count_where_the_environment_allows_them(
