@@ -65,6 +65,16 @@ class NodeRow:
     behind: bool
     pipelines: list[PipelineState]
 
+    @property
+    def is_stale(self) -> bool:
+        """Whether what it reported last may no longer be taken for what is."""
+        return self.revoked_at is not None or self.status == NodeStatus.UNREACHABLE
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether one of its pipelines has died, or could not be brought to its wanted version."""
+        return self.revoked_at is None and any(run.has_failed for run in self.pipelines)
+
 
 NodePage = Page[NodeRow]
 
@@ -167,6 +177,18 @@ def counts(environment_id: str | None = None) -> FleetCounts:
         behind=sum(int(each.size) for each in _behind(classes)) + len(_behind(singles)),
         failed=failures,
         unreachable=sum(1 for node_id in silent_ids if connected is None or node_id not in connected),
+    )
+
+
+def counts_of(nodes: Sequence[NodeRow]) -> FleetCounts:
+    """The counts of these *nodes*, by the same rules as ``counts``."""
+    is_known = all(node.push.connected is not None for node in nodes)
+    return FleetCounts(
+        nodes=len(nodes),
+        connected=sum(1 for node in nodes if node.push.connected) if is_known else None,
+        behind=sum(1 for node in nodes if node.behind),
+        failed=sum(1 for node in nodes if node.has_failed),
+        unreachable=sum(1 for node in nodes if node.status == NodeStatus.UNREACHABLE),
     )
 
 

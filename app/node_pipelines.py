@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from app.assembly import NodePlan
 from app.models import NodePipeline
+from app.node_status import FAILED_STATUSES
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,11 @@ class PipelineState:
     events_out_rate: float | None
     events_in: int | None
     events_out: int | None
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it has died, or could not be brought to its wanted version."""
+        return self.failed_version is not None or self.status in FAILED_STATUSES
 
 
 def pipeline_states(
