@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -161,6 +162,15 @@ def find(name_or_id: str) -> EnvironmentRow:
     """
     query = select(Environment.id).where(Environment.name == name_or_id)
     return get(snapshot(lambda session: session.scalar(query)) or name_or_id)
+
+
+def nonce(environment_id: str | None) -> str:
+    """Changes whenever what nodes should run may have changed, in this environment or (``None``) in any."""
+    query = select(Environment.nonce).order_by(Environment.id)
+    if environment_id is not None:
+        query = query.where(Environment.id == environment_id)
+    nonces = snapshot(lambda session: session.scalars(query).all())
+    return hashlib.sha256(" ".join(nonces).encode()).hexdigest()
 
 
 def listing(

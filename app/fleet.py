@@ -6,7 +6,7 @@ Each is asked once a page, whatever the page's size, and no database connection 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,13 +14,13 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, exists, func, literal, not_, or_, select, tuple_
 
 from app import node_status, presence, server_settings
-from app.assembly import NodePlan
 from app.clock import utc_now
 from app.database import snapshot
 from app.errors import InvalidInputError, NotFoundError
 from app.ids import is_id
 from app.models import Environment, Node, NodePipeline, Pipeline
 from app.models.columns import JsonColumn
+from app.node_pipelines import PipelineState, pipeline_states
 from app.node_status import FAILED_STATUSES, Clock, NodeStatus, Plans
 from app.paging import DEFAULT_LIMIT, Page, decode_cursor, encode_cursor
 from app.push.presence import Presence
@@ -30,31 +30,12 @@ Query = Select[*tuple[Any, ...]]
 
 BEHIND = "BEHIND"
 FAILED = "FAILED"
-STATUSES = (*NodeStatus, BEHIND, FAILED)
+REVOKED = "REVOKED"
+STATUSES = (*NodeStatus, BEHIND, FAILED, REVOKED)
 """What nodes can be listed by."""
 
 SCAN_ROWS = 1000
 """How many nodes are looked at together where the database cannot judge a filter."""
-
-
-@dataclass(frozen=True, slots=True)
-class PipelineState:
-    """One pipeline on one node: what runs, what should, what failed."""
-
-    pipeline_id: str
-    name: str
-    version: int | None
-    """What runs; ``None`` before the node has said so."""
-    wanted_version: int | None
-    """``None``: it should not run there (any more)."""
-    status: str
-    error: str | None
-    failed_version: int | None
-    events_in_rate: float | None
-    """Events a second between the last two heartbeats."""
-    events_out_rate: float | None
-    events_in: int | None
-    events_out: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +59,21 @@ class NodeRow:
     deployment_mode: str | None
     last_seen_at: datetime | None
     enrolled_at: datetime
+    revoked_at: datetime | None
+    """Since when its token is dead: how the node is nobody knows, and it counts as nothing but a node."""
     maintenance_mode: bool
     behind: bool
     pipelines: list[PipelineState]
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether what it reported last may no longer be taken for what is."""
+        return self.revoked_at is not None or self.status == NodeStatus.UNREACHABLE
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether one of its pipelines has died, or could not be brought to its wanted version."""
+        return self.revoked_at is None and any(run.has_failed for run in self.pipelines)
 
 
 NodePage = Page[NodeRow]
@@ -129,7 +122,9 @@ def nodes(
         )
     chosen = _Filter.of(status, connected, label)
     if status == NodeStatus.UNKNOWN:
-        query = query.where(Node.last_heartbeat_at.is_(None))
+        query = query.where(or_(Node.last_heartbeat_at.is_(None), Node.revoked_at.is_not(None)))
+    elif status == REVOKED:
+        query = query.where(Node.revoked_at.is_not(None))
     elif status == FAILED:
         query = query.where(_has_failed())
     elif status == NodeStatus.UNREACHABLE:
@@ -164,15 +159,36 @@ def counts(environment_id: str | None = None) -> FleetCounts:
     clock = Clock(server_settings.intervals(), utc_now())
     connected = presence.connected_ids(clock)
     silent = select(Node.id).where(_is_silent(clock, connected), *inside)
-    ids = snapshot(lambda session: session.scalars(select(Node.id).where(*inside)).all())
-    silent_ids = snapshot(lambda session: session.scalars(silent).all())
     failed = select(func.count()).select_from(Node).where(_has_failed(), *inside)
+    alike, others = _by_likeness(inside)
+    # On one view of the database: a node that reports meanwhile would else be counted as it was and as it is.
+    ids, silent_ids, failures, classes, singles = snapshot(
+        lambda session: (
+            session.scalars(select(Node.id).where(*inside)).all(),
+            session.scalars(silent).all(),
+            session.scalar(failed) or 0,
+            session.execute(alike).all(),
+            session.execute(others).all(),
+        )
+    )
     return FleetCounts(
         nodes=len(ids),
         connected=None if connected is None else len(connected.intersection(ids)),
-        behind=_count_behind(inside),
-        failed=snapshot(lambda session: session.scalar(failed)) or 0,
+        behind=sum(int(each.size) for each in _behind(classes)) + len(_behind(singles)),
+        failed=failures,
         unreachable=sum(1 for node_id in silent_ids if connected is None or node_id not in connected),
+    )
+
+
+def counts_of(nodes: Sequence[NodeRow]) -> FleetCounts:
+    """The counts of these *nodes*, by the same rules as ``counts``."""
+    is_known = all(node.push.connected is not None for node in nodes)
+    return FleetCounts(
+        nodes=len(nodes),
+        connected=sum(1 for node in nodes if node.push.connected) if is_known else None,
+        behind=sum(1 for node in nodes if node.behind),
+        failed=sum(1 for node in nodes if node.has_failed),
+        unreachable=sum(1 for node in nodes if node.status == NodeStatus.UNREACHABLE),
     )
 
 
@@ -208,10 +224,7 @@ class _Filter:
             nodes = [node for node in nodes if self._is_connected(node) is self.connected]
         if self.status in (NodeStatus.HEALTHY, NodeStatus.UNREACHABLE):
             nodes = [
-                node
-                for node in nodes
-                if self.clock.status(self._is_connected(node), node.last_seen_at, node.last_heartbeat_at)
-                == self.status
+                node for node in nodes if self.clock.status(node, self._is_connected(node)) == self.status
             ]
         if self.status == BEHIND:
             nodes = _behind(nodes)
@@ -248,9 +261,12 @@ def _query() -> Query:
 
 
 def _has_failed() -> ColumnElement[bool]:
-    return exists().where(
-        NodePipeline.node_id == Node.id,
-        or_(NodePipeline.status.in_(FAILED_STATUSES), NodePipeline.failed_version.is_not(None)),
+    return and_(
+        Node.revoked_at.is_(None),
+        exists().where(
+            NodePipeline.node_id == Node.id,
+            or_(NodePipeline.status.in_(FAILED_STATUSES), NodePipeline.failed_version.is_not(None)),
+        ),
     )
 
 
@@ -258,6 +274,7 @@ def _is_silent(clock: Clock, connected_ids: set[str] | None) -> ColumnElement[bo
     """Not heard from for so long that the node is unreachable, unless it is connected."""
     silent_before = clock.silent_before(None if connected_ids is None else False)
     return and_(
+        Node.revoked_at.is_(None),
         Node.last_heartbeat_at.is_not(None),
         or_(Node.last_seen_at.is_(None), Node.last_seen_at < silent_before),
     )
@@ -285,8 +302,11 @@ def _behind(nodes: Sequence[Any]) -> list[Any]:
     return [node for node in nodes if plans.is_behind(node, versions.get(node.id, {}))]
 
 
-def _count_behind(inside: Sequence[ColumnElement[bool]]) -> int:
-    """How many nodes are behind. Those alike in all that matters are judged as one, so that this stays cheap."""
+def _by_likeness(inside: Sequence[ColumnElement[bool]]) -> tuple[Query, Query]:
+    """Who may be behind: classes of nodes alike in all that matters, to be judged as one, and all other nodes.
+
+    So counting those that are behind stays cheap.
+    """
     query = _query().where(Node.revoked_at.is_(None), *inside)
     reports = or_(Node.running_revision.is_not(None), Node.tried_revision.is_not(None))
     is_plain = Environment.selectable_agent_labels == []
@@ -302,13 +322,12 @@ def _count_behind(inside: Sequence[ColumnElement[bool]]) -> int:
     )
     # No selector looks at agents' labels there, and those differ from node to node.
     no_labels = literal({}, JsonColumn).label("agent_labels")
-    classes = _all(
+    classes = (
         query.where(reports, is_plain)
         .with_only_columns(func.min(Node.id).label("id"), *alike, no_labels, func.count().label("size"))
         .group_by(*alike)
     )
-    others = _all(query.where(not_(and_(reports, is_plain))))
-    return sum(int(each.size) for each in _behind(classes)) + len(_behind(others))
+    return classes, query.where(not_(and_(reports, is_plain)))
 
 
 def _rows(nodes: Sequence[Any]) -> list[NodeRow]:
@@ -335,7 +354,7 @@ def _rows(nodes: Sequence[Any]) -> list[NodeRow]:
             os=node.os,
             environment_id=node.environment_id,
             environment_name=node.environment_name,
-            status=clock.status(push[node.id].connected, node.last_seen_at, node.last_heartbeat_at),
+            status=clock.status(node, push[node.id].connected),
             push=push[node.id],
             labels={**node.agent_labels, **node.operator_labels},
             agent_labels=node.agent_labels,
@@ -345,35 +364,10 @@ def _rows(nodes: Sequence[Any]) -> list[NodeRow]:
             deployment_mode=node.deployment_mode,
             last_seen_at=node.last_seen_at,
             enrolled_at=node.enrolled_at,
+            revoked_at=node.revoked_at,
             maintenance_mode=node.maintenance_mode,
             behind=plans.is_behind(node, {key: state.version for key, state in reported[node.id].items()}),
-            pipelines=_states(plans.of(node), reported[node.id], names),
+            pipelines=pipeline_states(plans.of(node), reported[node.id], names),
         )
         for node in nodes
     ]
-
-
-def _states(
-    plan: NodePlan, reported: Mapping[str, NodePipeline], names: Mapping[str, str]
-) -> list[PipelineState]:
-    """What a node reported beside what it should run, by name; what it has not reported yet is ``PENDING``."""
-    wanted = {pipeline.pipeline_id: pipeline for pipeline in plan.pipelines}
-    states = []
-    for pipeline_id in {*wanted, *reported}:
-        state, target = reported.get(pipeline_id), wanted.get(pipeline_id)
-        states.append(
-            PipelineState(
-                pipeline_id=pipeline_id,
-                name=target.name if target else names[pipeline_id],
-                version=state.version if state else None,
-                wanted_version=target.version if target else None,
-                status=state.status if state else "PENDING",
-                error=state.error if state else None,
-                failed_version=state.failed_version if state else None,
-                events_in_rate=state.events_in_rate if state else None,
-                events_out_rate=state.events_out_rate if state else None,
-                events_in=state.events_in if state else None,
-                events_out=state.events_out if state else None,
-            )
-        )
-    return sorted(states, key=lambda state: (state.name, state.pipeline_id))

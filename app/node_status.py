@@ -32,9 +32,17 @@ class NodeStatus(StrEnum):
     """Whether a node answers."""
 
     UNKNOWN = "UNKNOWN"
-    """It has not sent a heartbeat yet."""
+    """It has not sent a heartbeat yet, or is revoked: then it can say nothing any more."""
     UNREACHABLE = "UNREACHABLE"
     HEALTHY = "HEALTHY"
+
+
+class SeenRow(Protocol):
+    """What is read of a node to judge whether it answers."""
+
+    revoked_at: datetime | None
+    last_seen_at: datetime | None
+    last_heartbeat_at: datetime | None
 
 
 class StandingRow(Protocol):
@@ -75,13 +83,12 @@ class Clock:
             milliseconds=self.intervals.idle_heartbeat_interval_ms
         )
 
-    def status(
-        self, connected: bool | None, last_seen_at: datetime | None, last_heartbeat_at: datetime | None
-    ) -> NodeStatus:
-        """The status of a node that is *connected* or not (``None``: unknown)."""
-        if last_heartbeat_at is None:
+    def status(self, node: SeenRow, connected: bool | None) -> NodeStatus:
+        """The status of a *node* that is *connected* or not (``None``: unknown)."""
+        if node.last_heartbeat_at is None or node.revoked_at is not None:
             return NodeStatus.UNKNOWN
-        if connected or (last_seen_at is not None and last_seen_at >= self.silent_before(connected)):
+        seen = node.last_seen_at
+        if connected or (seen is not None and seen >= self.silent_before(connected)):
             return NodeStatus.HEALTHY
         return NodeStatus.UNREACHABLE
 

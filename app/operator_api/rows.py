@@ -98,7 +98,7 @@ def node(row: NodeRow) -> dict[str, Any]:
         push["unknownSince"] = rfc3339(row.push.unknown_since)
     if row.push.duel is not None:
         push["duel"] = {"addresses": list(row.push.duel.addresses), "at": rfc3339(row.push.duel.at)}
-    return {
+    answer: dict[str, Any] = {
         "id": row.id,
         "name": row.name,
         "host": row.host,
@@ -129,3 +129,6 @@ def node(row: NodeRow) -> dict[str, Any]:
             for state in row.pipelines
         ],
     }
+    if row.revoked_at is not None:
+        answer["revokedAt"] = rfc3339(row.revoked_at)
+    return answer

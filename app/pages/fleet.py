@@ -22,7 +22,11 @@ PAGE_SIZE = 50
 COUNTS_SECONDS = 1.0
 """How long, at least, this worker's open pages share one count of the fleet."""
 COUNTS_SHARE = 0.05
-"""How much of its time a worker may spend on counting, whatever the fleet's size: then counts get older."""
+"""How much of its time a worker may spend on counting, whatever the fleet's size: then counts get older.
+
+Except after a deploy or another change of what nodes should run: then they are counted again at once, and the
+worker rests for as long as that took.
+"""
 
 STATUSES = (
     ("connected", "Connected"),
@@ -31,7 +35,8 @@ STATUSES = (
     ("failed", "Failed"),
     ("unreachable", "Unreachable"),
     ("healthy", "Healthy"),
-    ("unknown", "Not seen yet"),
+    ("unknown", "Unknown"),
+    ("revoked", "Revoked"),
 )
 
 bp = Blueprint("fleet", __name__)
@@ -61,6 +66,11 @@ class Look:
     def is_filtered(self) -> bool:
         """Whether some nodes are left out."""
         return bool(self.environment_id or self.status or self.q)
+
+    @property
+    def begins_the_counted(self) -> bool:
+        """Whether its nodes are the first of those that the counts are about."""
+        return not (self.status or self.q or self.cursor)
 
     def query(self) -> dict[str, str]:
         """The query string that means this look."""
@@ -138,7 +148,9 @@ class Painter:
         """The picture of one *page* of nodes."""
         self._drawn = {node.id: (node, self._row(node)) for node in page.items}
         row_ids = [f"node-{node.id}" for node in page.items]
-        counts = shared_counts(self.look.environment_id)
+        # Where all that is counted stands on the page, it is the rows that are counted: the two cannot differ.
+        is_all = self.look.begins_the_counted and page.next_cursor is None and page.items
+        counts = fleet.counts_of(page.items) if is_all else shared_counts(self.look.environment_id)
         parts = {
             "counts": live.draw("fleet/counts.html", look=self.look, tiles=_tiles(counts)),
             "empty": live.draw(
@@ -186,18 +198,35 @@ class SharedCounts:
 
     def __init__(self) -> None:
         self._counting = threading.Lock()
-        self._known: dict[str | None, tuple[float, FleetCounts]] = {}
+        self._known: dict[str | None, _Counted] = {}
 
     def of(self, environment_id: str | None) -> FleetCounts:
         """Count, or repeat what was counted a moment ago."""
         with self._counting:
-            good_until, counts = self._known.get(environment_id, (0.0, None))
-            if counts is None or time.monotonic() > good_until:
-                if len(self._known) > 100:
-                    self._known.clear()
-                started = time.monotonic()
-                counts = fleet.counts(environment_id)
-                ended = time.monotonic()
-                good_until = ended + max(COUNTS_SECONDS, (ended - started) / COUNTS_SHARE)
-                self._known[environment_id] = (good_until, counts)
+            nonce = environments.nonce(environment_id)
+            known = self._known.get(environment_id)
+            if known is not None and time.monotonic() <= known.good_until(nonce):
+                return known.counts
+            if len(self._known) > 100:
+                self._known.clear()
+            started = time.monotonic()
+            counts = fleet.counts(environment_id)
+            ended = time.monotonic()
+            self._known[environment_id] = _Counted(counts, nonce, ended, ended - started)
             return counts
+
+
+@dataclass(frozen=True)
+class _Counted:
+    """Counts, when they were made, how many seconds that took, and what nodes should run at the time."""
+
+    counts: FleetCounts
+    nonce: str
+    at: float
+    cost: float
+
+    def good_until(self, nonce: str) -> float:
+        """Until when (``time.monotonic``) they may be shown, now that what nodes should run is *nonce*."""
+        if nonce != self.nonce:
+            return self.at + self.cost
+        return self.at + max(COUNTS_SECONDS, self.cost / COUNTS_SHARE)

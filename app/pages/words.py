@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -12,8 +11,6 @@ from pathlib import Path
 from flask import Flask, current_app, url_for
 
 from app.clock import rfc3339
-from app.fleet import PipelineState
-from app.node_status import FAILED_STATUSES
 from app.pages import roles
 
 _VERSION = re.compile(r"\d+\.\d+[\w.+-]*")
@@ -26,7 +23,6 @@ def init_app(app: Flask) -> None:
     app.add_template_filter(rate)
     app.add_template_filter(short_version)
     app.add_template_filter(plural)
-    app.add_template_filter(has_failed)
     app.add_template_global(asset)
     app.add_template_global(roles.may)
 
@@ -64,11 +60,6 @@ def short_version(text: str | None) -> str | None:
 def plural(number: int, one: str, many: str | None = None) -> str:
     """``1 node``, ``2 nodes``."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
-
-
-def has_failed(pipelines: Iterable[PipelineState]) -> bool:
-    """Whether one of a node's pipelines has died, or could not be brought to its wanted version."""
-    return any(run.failed_version is not None or run.status in FAILED_STATUSES for run in pipelines)
 
 
 def asset(name: str) -> str:

@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
+from threading import Thread
+from typing import Any, NamedTuple
 
 import pytest
 from flask import Flask
-from sqlalchemy import event, update
+from sqlalchemy import event, select, update
 
 from app import create_app, fleet
 from app.clock import utc_now
@@ -18,6 +19,7 @@ from app.models import Environment, Node
 from app.node_status import Clock, NodeStatus
 from app.server_settings import Intervals
 from tests.app.conftest import Script, enroll, make_script, node_id, refused, succeeded
+from tests.support.until import until
 from tools.redis_server import RedisServer
 
 
@@ -80,6 +82,28 @@ def test_what_was_tried_and_failed_is_shown_and_counts_as_followed(
     assert (state["version"], state["wantedVersion"], state["failedVersion"]) == (1, 2, 2)
     assert state["error"] == "no such component"
     assert [each["name"] for each in script.get("/nodes", status="FAILED")["items"]] == ["n"]
+
+
+@pytest.mark.parametrize(
+    ("status", "failed_version", "runs"),
+    [("FAILED", 1, None), ("FAILED", 2, 1), ("CRASHED", 1, 1), ("CRASH_LOOP", 1, 1), ("RUNNING", 2, 1)],
+)
+def test_a_version_that_failed_before_it_ran_does_not_count_as_running(
+    script: Script, environment_id: str, pipeline_id: str, status: str, failed_version: int, runs: int | None
+) -> None:
+    """Unlike one that crashed, and unlike the one before it, which goes on."""
+    (agent,) = enroll(script, environment_id, "n")
+    for _ in range(failed_version):
+        deploy(script, pipeline_id)
+    beat(
+        agent,
+        {"pipelineId": pipeline_id, "version": 1, "status": status, "failedVersion": failed_version},
+        triedRevision=agent.get("/config")["configRevision"],
+    )
+    row = row_of(script, agent)
+    state = row["pipelines"][0]
+    assert (state["version"], state["wantedVersion"]) == (runs, failed_version)
+    assert (state["status"], state["failedVersion"], row["behind"]) == (status, failed_version, False)
 
 
 def test_an_agent_that_reports_no_revision_is_judged_by_its_versions(
@@ -145,6 +169,14 @@ INTERVALS = Intervals(
 )
 
 
+class Seen(NamedTuple):
+    """When a node was heard from."""
+
+    last_seen_at: datetime | None
+    last_heartbeat_at: datetime | None
+    revoked_at: datetime | None = None
+
+
 @pytest.mark.parametrize(
     ("connected", "seconds", "status"),
     [
@@ -161,16 +193,16 @@ def test_a_node_is_unreachable_after_three_missed_heartbeats(
     """At least 45 seconds; a node that is connected is alive; while presence is unknown, by last-seen alone."""
     now = utc_now()
     seen = now - timedelta(seconds=seconds)
-    assert Clock(INTERVALS, now).status(connected, seen, seen) is status
+    assert Clock(INTERVALS, now).status(Seen(seen, seen), connected) is status
 
 
 def test_three_missed_heartbeats_are_never_less_than_45_seconds() -> None:
     """Also where heartbeats come each second, and a node that never sent one is unknown."""
     now = utc_now()
     clock = Clock(Intervals(1000, 1000, 1000, 1000), now)
-    assert clock.status(False, now - timedelta(seconds=44), now) is NodeStatus.HEALTHY
-    assert clock.status(False, now - timedelta(seconds=46), now) is NodeStatus.UNREACHABLE
-    assert clock.status(True, now, None) is NodeStatus.UNKNOWN
+    assert clock.status(Seen(now - timedelta(seconds=44), now), False) is NodeStatus.HEALTHY
+    assert clock.status(Seen(now - timedelta(seconds=46), now), False) is NodeStatus.UNREACHABLE
+    assert clock.status(Seen(now, None), True) is NodeStatus.UNKNOWN
 
 
 def set_node(app: Flask, agent: Script, **values: object) -> None:
@@ -266,6 +298,62 @@ def test_the_counts_say_what_the_rows_say(
     assert sum(row["behind"] for row in rows) == expected.behind
     assert [row["name"] for row in rows if row["behind"]] == ["n3", "n5"]
     assert [row["name"] for row in script.get("/nodes", status="BEHIND")["items"]] == ["n3", "n5"]
+
+
+def test_a_revoked_node_says_so_and_counts_as_nothing_else(
+    app: Flask, script: Script, environment_id: str, pipeline_id: str
+) -> None:
+    """How it is nobody knows: not healthy, not unreachable, not behind, not failed, whatever it said before."""
+    alive, revoked = enroll(script, environment_id, "n1", "n2")
+    deploy(script, pipeline_id)
+    for agent in (alive, revoked):
+        beat(agent, {"pipelineId": pipeline_id, "version": 1, "status": "CRASHED"})
+    assert "revokedAt" not in row_of(script, revoked)
+    answer = script.post(f"/nodes/{node_id(revoked)}/revoke", status=200)
+    deploy(script, pipeline_id)
+    row = row_of(script, revoked)
+    assert (row["revokedAt"], row["revokedAt"][-1]) == (answer["revokedAt"], "Z")
+    assert (row["status"], row["behind"]) == ("UNKNOWN", False)
+
+    def found(status: str) -> list[str]:
+        return [each["name"] for each in script.get("/nodes", status=status)["items"]]
+
+    assert found("REVOKED") == found("UNKNOWN") == ["n2"]
+    assert found("FAILED") == found("HEALTHY") == found("BEHIND") == ["n1"]
+    set_node(app, revoked, last_seen_at=utc_now() - timedelta(hours=1))
+    assert found("UNREACHABLE") == []
+    with app.app_context():
+        assert fleet.counts() == fleet.FleetCounts(nodes=2, connected=0, behind=1, failed=1, unreachable=0)
+
+
+def test_a_node_that_reports_while_the_fleet_is_counted_is_counted_once(
+    app: Flask, script: Script, environment_id: str, pipeline_id: str
+) -> None:
+    """As it was when counting began: between two looks it would be of both kinds, or of neither."""
+    (agent,) = enroll(script, environment_id, "n")
+    revision = agent.get("/config")["configRevision"]
+    beat(agent, configRevision=revision)
+    deploy(script, pipeline_id)
+
+    def report_no_revision(_conn: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if "GROUP BY" in statement and not reported:
+            reported.append(True)
+            Thread(target=beat, args=(agent,)).start()
+            until(reports_none)
+
+    def reports_none() -> bool:
+        with app.app_context(), db.engine.connect() as connection:
+            query = select(Node.running_revision).where(Node.id == node_id(agent))
+            return connection.scalar(query) is None
+
+    reported: list[bool] = []
+    with app.app_context():
+        event.listen(db.engine, "after_cursor_execute", report_no_revision)
+        try:
+            assert fleet.counts().behind == 1
+        finally:
+            event.remove(db.engine, "after_cursor_execute", report_no_revision)
+    assert reported
 
 
 def test_agents_labels_count_where_the_environment_allows_them(

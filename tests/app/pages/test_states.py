@@ -1,0 +1,137 @@
+"""How the pages show nodes that are not as they should be: revoked, silent, failed."""
+
+import re
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from flask import Flask
+from sqlalchemy import update
+
+from app import deploys, enrollment, nodes
+from app.audit import COMMAND_LINE
+from app.clock import utc_now
+from app.database import transaction
+from app.models import Node
+from tests.app.pages.conftest import SignIn, Visitor
+
+
+class Agent:
+    """A node that speaks by hand."""
+
+    def __init__(self, app: Flask, environment_id: str, name: str = "edge-01") -> None:
+        self.client = app.test_client()
+        with app.app_context():
+            token = enrollment.rotate_token(environment_id, COMMAND_LINE).text
+            enrolled = enrollment.enroll(token, name)
+        self.id, self.token, self.app = enrolled.node_id, enrolled.token, app
+
+    def beat(self, *pipelines: dict[str, Any], **more: object) -> None:
+        answer = self.client.post(
+            "/api/agent/heartbeat",
+            json={"pipelines": list(pipelines), **more},
+            headers={"Authorization": f"Bearer {self.token}"},
+        )
+        assert answer.status_code == 200, answer.text
+
+    def revision(self) -> str:
+        """What it is to run."""
+        answer = self.client.get("/api/agent/config", headers={"Authorization": f"Bearer {self.token}"})
+        revision: str = answer.get_json()["configRevision"]
+        return revision
+
+    def silent_for(self, age: timedelta) -> None:
+        with self.app.app_context():
+            seen = utc_now() - age
+            transaction(
+                lambda session: (
+                    session.execute(update(Node).where(Node.id == self.id).values(last_seen_at=seen)) and None
+                )
+            )
+
+
+@pytest.fixture
+def agent(app: Flask, environment_id: str) -> Agent:
+    return Agent(app, environment_id)
+
+
+def row(visitor: Visitor, agent: Agent) -> str:
+    """The node's row on the fleet page."""
+    rows = visitor.get("/fleet/rows").json
+    assert rows is not None
+    html: str = rows["parts"][f"node-{agent.id}"]
+    return html
+
+
+def test_a_revoked_node_says_so_and_cannot_be_revoked_again(
+    app: Flask, sign_in: SignIn, agent: Agent
+) -> None:
+    """On the fleet and on its own page; it does not poll any more, and is not healthy."""
+    visitor = sign_in()
+    agent.beat()
+    assert "Revoke…" in visitor.get(f"/nodes/{agent.id}").text
+    with app.app_context():
+        nodes.revoke(agent.id, COMMAND_LINE)
+    page = visitor.get(f"/nodes/{agent.id}").text
+    for text in (row(visitor, agent), page):
+        assert ">revoked</span>" in text
+        assert "healthy" not in text
+        assert "polling" not in text
+        assert "the node polls" not in text
+    assert "Revoke…" not in page
+    assert "Delete…" in page
+
+
+def test_a_silent_node_does_not_read_as_alive(
+    app: Flask, sign_in: SignIn, agent: Agent, pipeline_id: str
+) -> None:
+    """Without a socket it is not said to poll, and what it ran is said to be what it reported last."""
+    visitor = sign_in()
+    assert "no socket" in row(visitor, agent)
+    assert "polling" not in row(visitor, agent)
+    with app.app_context():
+        deploys.deploy(pipeline_id, COMMAND_LINE)
+    agent.beat({"pipelineId": pipeline_id, "version": 1, "status": "RUNNING"})
+    assert ">running</span>" in row(visitor, agent)
+    assert "nothing was heard" not in visitor.get(f"/nodes/{agent.id}").text
+    agent.silent_for(timedelta(hours=1))
+    page = visitor.get(f"/nodes/{agent.id}").text
+    for text in (row(visitor, agent), page):
+        assert ">unreachable</span>" in text
+        assert ">last running</span>" in text
+        assert ">running</span>" not in text
+        assert "polls" not in text
+    assert "As last reported" in page
+
+
+def test_a_version_that_never_ran_is_not_shown_as_running(
+    app: Flask, sign_in: SignIn, agent: Agent, pipeline_id: str
+) -> None:
+    """But as what is wanted and failed."""
+    with app.app_context():
+        deploys.deploy(pipeline_id, COMMAND_LINE)
+    agent.beat({"pipelineId": pipeline_id, "version": 1, "status": "FAILED", "failedVersion": 1})
+    assert re.search(r">none <span[^>]*>→</span> <b>v1</b>", row(sign_in(), agent))
+
+
+def test_the_tiles_say_what_the_rows_say(
+    app: Flask, sign_in: SignIn, environment_id: str, agent: Agent, pipeline_id: str
+) -> None:
+    """Right after a deploy, where all nodes stand on the page and where they do not."""
+    visitor = sign_in()
+    agent.beat(configRevision=agent.revision())
+
+    def behind(**query: str) -> str:
+        rows = visitor.get("/fleet/rows", query_string=query).json
+        assert rows is not None
+        found = re.search(r"<b>(\d+)</b> <span>behind", rows["parts"]["counts"])
+        assert found is not None
+        return found[1]
+
+    looks: list[dict[str, str]] = [{}, {"environment": environment_id}, {"q": "edge"}, {"status": "behind"}]
+    assert [behind(**look) for look in looks] == ["0"] * 4
+    with app.app_context():
+        deploys.deploy(pipeline_id, COMMAND_LINE)
+    assert [behind(**look) for look in looks] == ["1"] * 4
+    agent.beat(configRevision=agent.revision())
+    assert [behind(**look) for look in looks[:2]] == ["0"] * 2
