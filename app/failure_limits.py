@@ -33,22 +33,26 @@ log = logging.getLogger("signalbox.limits")
 
 
 class _Memory:
-    """Keys with an expiry each, at most fifty thousand: the oldest make way."""
+    """Digests with an expiry each, at most fifty thousand: the oldest make way.
+
+    There is one for each socket of the worker, so it is kept small: bytes, in a plain dictionary.
+    """
 
     def __init__(self) -> None:
-        self._until: OrderedDict[str, float] = OrderedDict()
+        self._until: dict[bytes, float] = {}
 
-    def add(self, key: str, until: float) -> None:
-        self._until[key] = until
-        self._until.move_to_end(key)
-        if len(self._until) > MAX_REMEMBERED:
-            self._until.popitem(last=False)
-
-    def holds(self, key: str, now: float) -> bool:
-        return self._until.get(key, 0.0) > now
-
-    def remove(self, key: str) -> None:
+    def add(self, digest: str, until: float) -> None:
+        key = bytes.fromhex(digest)
         self._until.pop(key, None)
+        self._until[key] = until
+        if len(self._until) > MAX_REMEMBERED:
+            del self._until[next(iter(self._until))]
+
+    def holds(self, digest: str, now: float) -> bool:
+        return self._until.get(bytes.fromhex(digest), 0.0) > now
+
+    def remove(self, digest: str) -> None:
+        self._until.pop(bytes.fromhex(digest), None)
 
 
 class GoodTokens(Protocol):
