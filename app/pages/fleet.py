@@ -157,6 +157,7 @@ class Painter:
                 "fleet/empty.html",
                 look=self.look,
                 has_rows=bool(row_ids),
+                is_empty_environment=self.look.environment_id is not None and counts.nodes == 0,
                 unknown_since=switchboard().unknown_since,
             ),
             "paging": live.draw("fleet/paging.html", look=self.look, next_cursor=page.next_cursor),
