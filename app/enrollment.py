@@ -19,6 +19,10 @@ from app.models import DeploymentNode, Environment, Node, NodePipeline
 from app.switchboard_process import switchboard
 
 
+BAD_ENROLLMENT_TOKEN = "The enrollment token is not valid (it may have been rotated)."
+BAD_NODE_TOKEN = "The node token is not valid (it may have been revoked)."
+
+
 @dataclass(frozen=True, slots=True)
 class AuthenticatedNode:
     """The node behind a request, with its environment's nonce as of the same query."""
@@ -104,7 +108,7 @@ def enroll(
             session.get(Environment, environment_id, with_for_update=True) if environment_id else None
         )
         if not tokens.matches(token, environment.enrollment_digest if environment else None):
-            raise UnauthorizedError("The enrollment token is not valid (it may have been rotated).")
+            raise UnauthorizedError(BAD_ENROLLMENT_TOKEN)
         assert environment is not None
         if install_id:
             ghosts = select(Node.id).where(
@@ -180,7 +184,7 @@ def authenticate(header: str | None) -> AuthenticatedNode:
         or row is None
         or row.revoked_at is not None
     ):
-        raise UnauthorizedError("The node token is not valid (it may have been revoked).")
+        raise UnauthorizedError(BAD_NODE_TOKEN)
     fields = AuthenticatedNode.__slots__
     return AuthenticatedNode(**{name: getattr(row, name) for name in fields})
 

@@ -167,3 +167,12 @@ def test_an_environment_without_nodes_offers_an_enrollment_command(
     assert offers in visitor.get(f"/?environment={empty_id}").text
     assert offers in visitor.get(f"/?environment={empty_id}&status=behind").text
     assert offers not in visitor.get(f"/?environment={environment_id}&status=behind").text
+
+
+def test_a_bad_enrollment_token_is_answered_alike_each_time(app: Flask, environment_id: str) -> None:
+    """Also where it is remembered as bad: the one sentence says what to look for."""
+    body = {"token": f"sbx_enroll_{environment_id}_{'0' * 64}", "hostname": "edge-01"}
+    answers = [app.test_client().post("/api/agent/enroll", json=body) for _ in range(3)]
+    assert {answer.status_code for answer in answers} == {401}
+    (sentence,) = {answer.get_json()["error"] for answer in answers}
+    assert "may have been rotated" in sentence
