@@ -18,7 +18,6 @@ from app.ids import new_id
 from app.models import DeploymentNode, Environment, Node, NodePipeline
 from app.switchboard_process import switchboard
 
-
 BAD_ENROLLMENT_TOKEN = "The enrollment token is not valid (it may have been rotated)."
 BAD_NODE_TOKEN = "The node token is not valid (it may have been revoked)."
 
