@@ -103,7 +103,8 @@ def rollback(pipeline_id: str, version: int, actor: Actor) -> DeployOutcome:
     """
 
     def new_version(session: Session, pipeline: Pipeline, environment: Environment) -> PipelineVersion:
-        old = session.get(PipelineVersion, (pipeline_id, version))
+        # No database column holds a number that large, and SQLite's driver fails on it.
+        old = session.get(PipelineVersion, (pipeline_id, version)) if 0 < version < 2**31 else None
         if old is None:
             raise NotFoundError(f"The pipeline has no version {version}.")
         return PipelineVersion(

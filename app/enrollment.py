@@ -13,10 +13,13 @@ from app import audit, tokens
 from app.audit import Actor
 from app.clock import utc_now
 from app.database import db, transaction
-from app.errors import NotFoundError, UnauthorizedError
+from app.errors import ConflictError, NotFoundError, UnauthorizedError
 from app.ids import new_id
 from app.models import DeploymentNode, Environment, Node, NodePipeline
 from app.switchboard_process import switchboard
+
+BAD_ENROLLMENT_TOKEN = "The enrollment token is not valid (it may have been rotated)."
+BAD_NODE_TOKEN = "The node token is not valid (it may have been revoked)."
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +49,22 @@ class Enrolled:
     environment_name: str
 
 
-def rotate_token(environment_id: str, actor: Actor) -> tokens.MintedToken:
+def rotate_token(environment_id: str, actor: Actor, *, instead_of: str | None = None) -> tokens.MintedToken:
     """Make the environment's enrollment token; the one before it ends at once.
 
+    *instead_of* is the hint of the one that it is to replace (empty: there is none yet).
+
     :raises NotFoundError: there is no such environment.
+    :raises ConflictError: the present token is not that one.
     """
     minted = tokens.mint("enroll", environment_id)
 
     def work(session: Session) -> None:
-        environment = session.get(Environment, environment_id)
+        environment = session.get(Environment, environment_id, with_for_update=True)
         if environment is None:
             raise NotFoundError("There is no such environment.")
+        if instead_of not in (None, environment.enrollment_hint or ""):
+            raise ConflictError("The environment's token is another one by now; nothing was changed.")
         environment.enrollment_digest, environment.enrollment_hint = minted.digest, minted.hint
         audit.record(
             session,
@@ -99,7 +107,7 @@ def enroll(
             session.get(Environment, environment_id, with_for_update=True) if environment_id else None
         )
         if not tokens.matches(token, environment.enrollment_digest if environment else None):
-            raise UnauthorizedError("The enrollment token is not valid (it may have been rotated).")
+            raise UnauthorizedError(BAD_ENROLLMENT_TOKEN)
         assert environment is not None
         if install_id:
             ghosts = select(Node.id).where(
@@ -179,7 +187,7 @@ def authenticate(header: str | None) -> AuthenticatedNode:
         or row is None
         or row.revoked_at is not None
     ):
-        raise UnauthorizedError("The node token is not valid (it may have been revoked).")
+        raise UnauthorizedError(BAD_NODE_TOKEN)
     fields = AuthenticatedNode.__slots__
     return AuthenticatedNode(**{name: getattr(row, name) for name in fields})
 

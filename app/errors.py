@@ -19,7 +19,7 @@ from __future__ import annotations
 import logging
 from typing import Any, ClassVar
 
-from flask import Flask, Response, jsonify, make_response, render_template, request
+from flask import Flask, Response, current_app, jsonify, make_response, redirect, render_template, request
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from werkzeug.exceptions import HTTPException
@@ -141,6 +141,9 @@ def respond(error: SignalboxError) -> Response:
 
 
 def _respond_to_http(error: HTTPException) -> Response:
+    page = _page_of_a_form() if error.code == 405 else None
+    if page is not None:
+        return make_response(redirect(page))
     if error.response is not None:
         return make_response(error.get_response(request.environ))
     code = error.code or 500
@@ -152,6 +155,24 @@ def _respond_to_http(error: HTTPException) -> Response:
         if name in ("Allow", "Location", "Retry-After"):
             response.headers[name] = value
     return response
+
+
+def _page_of_a_form() -> str | None:
+    """The page whose form is sent to this address, which somebody has reloaded or taken from the address line.
+
+    That is the nearest address above it that answers GET, other than the root.
+    """
+    if request.method not in ("GET", "HEAD") or _wants_json():
+        return None
+    addresses = current_app.create_url_adapter(request)
+    path = request.path
+    while addresses is not None and (path := path.rpartition("/")[0]):
+        try:
+            addresses.match(path, method="GET")
+        except HTTPException:
+            continue
+        return path
+    return None
 
 
 def _respond_without_database(error: SQLAlchemyError) -> Response:

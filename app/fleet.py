@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, exists, func, literal, not_, or_, select, tuple_
 
 from app import node_status, presence, server_settings
+from app.assembly import selectable_labels
 from app.clock import utc_now
 from app.database import snapshot
 from app.errors import InvalidInputError, NotFoundError
@@ -54,6 +55,8 @@ class NodeRow:
     """The operator's over the agent's."""
     agent_labels: dict[str, str]
     operator_labels: dict[str, str]
+    selectable_labels: dict[str, str]
+    """Those that selectors of pipelines look at: the operator's, and what its environment allows of the agent's."""
     agent_version: str | None
     vector_version: str | None
     deployment_mode: str | None
@@ -359,6 +362,9 @@ def _rows(nodes: Sequence[Any]) -> list[NodeRow]:
             labels={**node.agent_labels, **node.operator_labels},
             agent_labels=node.agent_labels,
             operator_labels=node.operator_labels,
+            selectable_labels=selectable_labels(
+                node.operator_labels, node.agent_labels, node.selectable_agent_labels
+            ),
             agent_version=node.agent_version,
             vector_version=node.vector_version,
             deployment_mode=node.deployment_mode,

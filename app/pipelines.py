@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+from datetime import UTC
 from types import EllipsisType
 from typing import Any
 
 from sqlalchemy import delete as delete_rows
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from app import audit, deploys, names, pipeline_yaml, revisions, selectors
 from app.audit import Actor
@@ -16,7 +18,7 @@ from app.clock import utc_now
 from app.database import snapshot, transaction
 from app.errors import ConflictError, Detail, InvalidInputError, NotFoundError
 from app.ids import is_id, new_id
-from app.models import Environment, NodePipeline, Pipeline, PipelineVersion
+from app.models import AuditEntry, Environment, NodePipeline, Pipeline, PipelineVersion
 from app.paging import DEFAULT_LIMIT, Page, decode_cursor, encode_cursor
 
 LOG_LEVELS = ("trace", "debug", "info", "warn", "error", "off")
@@ -75,12 +77,16 @@ def update(
     config_yaml: str | None = None,
     node_selector: str | None = None,
     log_level: str | EllipsisType | None = ...,
+    made_from: str | None = None,
 ) -> Pipeline:
     """Change what is given of the draft; only a deploy brings it to nodes. ``log_level=None`` is Vector's own.
 
+    *made_from* is the ``draft_revision`` that somebody edited: if the draft is another one by now, nothing is
+    changed.
+
     :raises NotFoundError: there is no such pipeline.
     :raises InvalidInputError: the name, the selector or the log level cannot be used.
-    :raises ConflictError: the environment has another pipeline of that name.
+    :raises ConflictError: the environment has another pipeline of that name, or the draft is not *made_from*.
     """
     given = {"name": name, "config_yaml": config_yaml, "node_selector": node_selector}
     wanted = _checked(
@@ -97,6 +103,8 @@ def update(
         pipeline = _get(session, pipeline_id, again=True)
         changed = {key: value for key, value in wanted.items() if getattr(pipeline, key) != value}
         if changed:
+            if made_from not in (None, draft_revision(pipeline)):
+                raise ConflictError(_who_changed(session, pipeline))
             for key, value in changed.items():
                 setattr(pipeline, key, value)
             pipeline.updated_at = utc_now()
@@ -114,6 +122,30 @@ def update(
         return pipeline
 
     return _with_unique_name(wanted.get("name", ""), work)
+
+
+def draft_revision(pipeline: Pipeline) -> str:
+    """Another one for each YAML and selector that the draft can have (16 hex)."""
+    content = f"{pipeline.node_selector}\0{pipeline.config_yaml}".encode("utf-8", "surrogatepass")
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def differs_from_wanted(pipeline_id: str) -> bool:
+    """Whether a deploy would bring other content to nodes than the version that is wanted; False if none is."""
+    query = (
+        select(PipelineVersion.version)
+        .join(Pipeline, Pipeline.id == PipelineVersion.pipeline_id)
+        .where(
+            Pipeline.id == pipeline_id,
+            PipelineVersion.version == Pipeline.wanted_version,
+            or_(
+                PipelineVersion.config_yaml != Pipeline.config_yaml,
+                PipelineVersion.node_selector != Pipeline.node_selector,
+                PipelineVersion.log_level.is_distinct_from(Pipeline.log_level),
+            ),
+        )
+    )
+    return snapshot(lambda session: session.scalar(query)) is not None
 
 
 def delete(pipeline_id: str, actor: Actor) -> None:
@@ -172,9 +204,9 @@ def listing(
 
 
 def versions(
-    pipeline_id: str, *, limit: int = DEFAULT_LIMIT, cursor: str | None = None
+    pipeline_id: str, *, limit: int = DEFAULT_LIMIT, cursor: str | None = None, content: bool = True
 ) -> Page[PipelineVersion]:
-    """A page of the pipeline's versions, newest first.
+    """A page of the pipeline's versions, newest first; without *content* their YAML is not read.
 
     :raises NotFoundError: there is no such pipeline.
     :raises InvalidInputError: the cursor is not one of this list.
@@ -185,6 +217,8 @@ def versions(
         .order_by(PipelineVersion.version.desc())
         .limit(limit + 1)
     )
+    if not content:
+        query = query.options(defer(PipelineVersion.config_yaml), defer(PipelineVersion.rendered_yaml))
     if cursor is not None:
         (last,) = decode_cursor(cursor, 1)
         if not last.isdecimal() or len(last) > 9:
@@ -253,6 +287,21 @@ def _get(session: Session, pipeline_id: str, again: bool = False) -> Pipeline:
     if pipeline is None:
         raise NotFoundError("There is no such pipeline.")
     return pipeline
+
+
+def _who_changed(session: Session, pipeline: Pipeline) -> str:
+    """A sentence on who changed the draft last, and when."""
+    entry = session.scalar(
+        select(AuditEntry)
+        .where(
+            AuditEntry.subject_id == pipeline.id,
+            AuditEntry.action.in_(("pipeline.update", "pipeline.create")),
+        )
+        .order_by(AuditEntry.id.desc())
+        .limit(1)
+    )
+    moment = pipeline.updated_at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return f"The draft was changed meanwhile, by {entry.actor if entry else 'somebody else'} on {moment}."
 
 
 def _with_unique_name(name: str, work: Any) -> Pipeline:

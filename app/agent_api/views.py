@@ -161,7 +161,11 @@ def _limited(token: str | None, check: Callable[[], Checked]) -> Checked:
     address = request.remote_addr or ""
     digest = tokens.digest(token or "")
     if limits.is_known_bad(digest, address):
-        raise UnauthorizedError("The token is not valid (it may have been revoked).")
+        raise UnauthorizedError(
+            enrollment.BAD_ENROLLMENT_TOKEN
+            if request.endpoint == "agent_api.enroll"
+            else enrollment.BAD_NODE_TOKEN
+        )
     try:
         result = check()
     except UnauthorizedError:

@@ -7,7 +7,7 @@ from flask.typing import ResponseReturnValue
 
 from app import enrollment, environments
 from app.config import Settings
-from app.errors import SignalboxError
+from app.errors import ConflictError, SignalboxError
 from app.pages import roles
 from app.tokens import MintedToken
 
@@ -36,8 +36,19 @@ def create() -> ResponseReturnValue:
 @bp.post("/<environment_id>/enrollment-token")
 @roles.needs("admin")
 def rotate_token(environment_id: str) -> ResponseReturnValue:
-    """Make a new enrollment token; this answer alone shows it: neither cookie nor address may carry it."""
-    minted = enrollment.rotate_token(environment_id, roles.actor())
+    """Make a new enrollment token; this answer alone shows it: neither cookie nor address may carry it.
+
+    So it cannot be a redirect; a reload sends the form again, and the form says which token is to be replaced.
+    """
+    present = request.form.get("instead_of")
+    try:
+        minted = enrollment.rotate_token(environment_id, roles.actor(), instead_of=present)
+    except ConflictError:
+        flash(
+            "That form has been used: the token was made, and is shown only once. Nothing was changed now.",
+            "busy",
+        )
+        return redirect(url_for("pages.environments.index"))
     return _page(minted=minted, minted_for_id=environment_id)
 
 

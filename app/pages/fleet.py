@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from flask import Blueprint, current_app, render_template, request
@@ -157,7 +158,9 @@ class Painter:
                 "fleet/empty.html",
                 look=self.look,
                 has_rows=bool(row_ids),
-                unknown_since=switchboard().unknown_since,
+                is_empty_environment=self.look.environment_id is not None and counts.nodes == 0,
+                unknown_since=_unknown_since(page),
+                is_unknown=counts.connected is None,
             ),
             "paging": live.draw("fleet/paging.html", look=self.look, next_cursor=page.next_cursor),
         }
@@ -175,6 +178,13 @@ def _conditions(status: str | None) -> dict[str, Any]:
     if status in ("connected", "polling"):
         return {"connected": status == "connected"}
     return {"status": status.upper()} if status else {}
+
+
+def _unknown_since(page: NodePage) -> datetime | None:
+    """Since when nobody knows who is connected: Redis may refuse one question and answer the next."""
+    return switchboard().unknown_since or min(
+        (node.push.unknown_since for node in page.items if node.push.unknown_since), default=None
+    )
 
 
 def _tiles(counts: FleetCounts) -> tuple[tuple[str, str, int | None, str], ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
@@ -45,6 +45,8 @@ class Draft:
     config_yaml: str = STARTER
     node_selector: str = ""
     changelog: str = ""
+    revision: str = ""
+    """``pipelines.draft_revision`` of what was edited; empty: of what is saved now."""
 
     @classmethod
     def from_request(cls) -> Draft:
@@ -56,6 +58,7 @@ class Draft:
             config_yaml=form.get("config_yaml", "").replace("\r\n", "\n"),
             node_selector=form.get("node_selector", "").strip(),
             changelog=form.get("changelog", "").strip(),
+            revision=form.get("revision", ""),
         )
 
     @classmethod
@@ -128,8 +131,10 @@ def save(pipeline_id: str) -> ResponseReturnValue:
     draft = Draft.from_request()
     try:
         _save(pipeline_id, draft)
-    except (InvalidInputError, ConflictError) as error:
+    except InvalidInputError as error:
         return _page(pipeline_id, error, "The draft was not saved.", draft), error.status
+    except ConflictError as error:
+        return _overtaken(pipeline_id, error, draft)
     flash("Saved the draft. Nodes go on with what was deployed.", "good")
     return redirect(url_for("pages.pipelines.show", pipeline_id=pipeline_id))
 
@@ -138,13 +143,19 @@ def save(pipeline_id: str) -> ResponseReturnValue:
 @roles.needs("editor")
 def deploy(pipeline_id: str) -> ResponseReturnValue:
     """Save what stands in the form and deploy it."""
-    draft, refusal = Draft.from_request(), "The draft was not saved, and nothing was deployed."
+    draft = Draft.from_request()
     try:
         _save(pipeline_id, draft)
-        refusal = "The draft was saved, but nothing was deployed."
+    except InvalidInputError as error:
+        refusal = "The draft was not saved, and nothing was deployed."
+        return _page(pipeline_id, error, refusal, draft), error.status
+    except ConflictError as error:
+        return _overtaken(pipeline_id, error, draft)
+    try:
         outcome = deploys.deploy(pipeline_id, roles.actor(), draft.changelog or None)
     except (InvalidInputError, ConflictError) as error:
-        return _page(pipeline_id, error, refusal, draft), error.status
+        refusal = "The draft was saved, but nothing was deployed."
+        return _page(pipeline_id, error, refusal, replace(draft, revision="")), error.status
     return _told(pipeline_id, f"Deployed version {outcome.version}", outcome)
 
 
@@ -175,17 +186,58 @@ def delete(pipeline_id: str) -> ResponseReturnValue:
     return redirect(url_for("pages.pipelines.index"))
 
 
-def paint(pipeline_id: str, target_count: int | None) -> Picture:
-    """The picture of the latest deployment; before the first, of the *target_count* nodes that one would reach."""
-    latest = progress.latest(pipeline_id)
-    html = live.draw(
-        "pipelines/progress.html",
-        progress=latest,
-        target_count=target_count,
-        unknown_since=switchboard().unknown_since,
+@bp.get("/<pipeline_id>/versions")
+def versions(pipeline_id: str) -> ResponseReturnValue:
+    """All versions, newest first."""
+    pipeline = pipelines.get(pipeline_id)
+    cursor = request.args.get("cursor") or None
+    page = pipelines.versions(pipeline_id, limit=100, cursor=cursor, content=False)
+    return render_template(
+        "pipelines/versions.html", pipeline=pipeline, versions=page.items, next_cursor=page.next_cursor
     )
+
+
+@bp.get("/<pipeline_id>/versions/<int:number>")
+def version(pipeline_id: str, number: int) -> ResponseReturnValue:
+    """What one version brought to nodes."""
+    pipeline, found = pipelines.get(pipeline_id), pipelines.version(pipeline_id, number)
+    return render_template("pipelines/version.html", pipeline=pipeline, version=found)
+
+
+def paint(pipeline_id: str, target_count: int | None) -> Picture:
+    """The picture of the latest deployment (before the first, of the *target_count* nodes that one would reach),
+    and of what one can go back to or end.
+    """
+    latest, pipeline = progress.latest(pipeline_id), pipelines.get(pipeline_id)
+    page = pipelines.versions(pipeline_id, limit=VERSIONS_SHOWN, content=False)
+    is_other = pipelines.differs_from_wanted(pipeline_id)
+    reporting = progress.count_reporting(pipeline_id)
+    parts = {
+        "progress": live.draw(
+            "pipelines/progress.html",
+            progress=latest,
+            target_count=target_count,
+            unknown_since=switchboard().unknown_since,
+        ),
+        "difference": live.draw("pipelines/difference.html", pipeline=pipeline, is_other=is_other),
+        "more-versions": live.draw(
+            "pipelines/more_versions.html",
+            pipeline=pipeline,
+            has_any=bool(page.items),
+            has_more=page.next_cursor is not None,
+        ),
+        "end": live.draw("pipelines/end.html", pipeline=pipeline, reporting=reporting),
+    }
+    for each in page.items:
+        parts[f"version-{each.version}"] = live.draw(
+            "pipelines/version_row.html", pipeline=pipeline, version=each
+        )
     shown = latest.nodes if latest else ()
-    return Picture({"progress": html}, node_ids=frozenset(node.node_id for node in shown))
+    return Picture(
+        parts,
+        {"versions": [f"version-{each.version}" for each in page.items]},
+        frozenset(node.node_id for node in shown),
+    )
 
 
 def count_targets(pipeline_id: str) -> int | None:
@@ -208,8 +260,18 @@ def _painter(pipeline_id: str) -> live.Paint:
 
 def _save(pipeline_id: str, draft: Draft) -> None:
     pipelines.update(
-        pipeline_id, roles.actor(), config_yaml=draft.config_yaml, node_selector=draft.node_selector
+        pipeline_id,
+        roles.actor(),
+        config_yaml=draft.config_yaml,
+        node_selector=draft.node_selector,
+        made_from=draft.revision or None,
     )
+
+
+def _overtaken(pipeline_id: str, error: ConflictError, draft: Draft) -> ResponseReturnValue:
+    """What was typed, beside what somebody else has saved meanwhile; sent again it replaces that."""
+    html = _page(pipeline_id, error, "Nothing was saved.", replace(draft, revision=""), overtaken=True)
+    return html, error.status
 
 
 def _told(pipeline_id: str, done: str, outcome: DeployOutcome) -> ResponseReturnValue:
@@ -232,10 +294,13 @@ def _new(draft: Draft, problem: SignalboxError | None = None) -> str:
 
 
 def _page(
-    pipeline_id: str, problem: SignalboxError | None = None, refusal: str = "", draft: Draft | None = None
+    pipeline_id: str,
+    problem: SignalboxError | None = None,
+    refusal: str = "",
+    draft: Draft | None = None,
+    overtaken: bool = False,
 ) -> str:
     pipeline = pipelines.get(pipeline_id)
-    versions = pipelines.versions(pipeline_id, limit=VERSIONS_SHOWN)
     target_count = count_targets(pipeline_id)
     return render_template(
         "pipelines/show.html",
@@ -244,9 +309,9 @@ def _page(
         draft=draft or Draft.of(pipeline),
         draft_problems=pipelines.problems(pipeline.config_yaml),
         target_count=target_count,
-        versions=versions.items,
+        revision=(draft and draft.revision) or pipelines.draft_revision(pipeline),
+        overtaken=overtaken,
         picture=paint(pipeline_id, target_count),
-        reporting=progress.count_reporting(pipeline_id),
         problem=problem,
         refusal=refusal,
     )

@@ -13,6 +13,7 @@ from flask import Flask, current_app, url_for
 from app.clock import rfc3339
 from app.pages import roles
 
+_FILES_READ = re.compile(r"\AFailed to load \[[^\]\n]*\][\s:-]*")
 _VERSION = re.compile(r"\d+\.\d+[\w.+-]*")
 
 
@@ -23,6 +24,7 @@ def init_app(app: Flask) -> None:
     app.add_template_filter(rate)
     app.add_template_filter(short_version)
     app.add_template_filter(plural)
+    app.add_template_filter(reason)
     app.add_template_global(asset)
     app.add_template_global(roles.may)
 
@@ -55,6 +57,11 @@ def short_version(text: str | None) -> str | None:
     """The version number in a line such as ``vector 0.57.0 (x86_64 … 2026-01-01)``, or the line itself."""
     match = _VERSION.search(text or "")
     return match[0] if match else text
+
+
+def reason(error: str) -> str:
+    """A pipeline's *error* from where it says something: Vector begins with a list of the files it has read."""
+    return _FILES_READ.sub("", error) or error
 
 
 def plural(number: int, one: str, many: str | None = None) -> str:

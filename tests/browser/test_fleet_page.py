@@ -131,7 +131,7 @@ def test_a_deploy_arrives_on_an_open_fleet_page(
     """Nodes, their WS badges and versions appear and change without a reload, and the focus stays where it is."""
     pipeline_id = operator.create_pipeline(environment_id, "access-log", YAML)["id"]
     fleet = open_fleet(context, environment_id)
-    expect(fleet.get_by_role("heading", name="No node matches")).to_be_visible()
+    expect(fleet.get_by_role("heading", name="No nodes in this environment yet")).to_be_visible()
     expect(fleet.locator("#live")).to_have_attribute("data-state", "stream")
 
     agents = start_two_agents(operator, server, environment_id, start_agent)
@@ -140,7 +140,7 @@ def test_a_deploy_arrives_on_an_open_fleet_page(
         badge = row(fleet, node_id).get_by_text("WS", exact=True)
         expect(badge).to_be_visible()
         expect(badge).to_have_attribute("title", _says("WebSocket open since", "held by worker"))
-    expect(fleet.get_by_role("heading", name="No node matches")).to_be_hidden()
+    expect(fleet.get_by_role("heading", name="No nodes in this environment yet")).to_be_hidden()
 
     link = row(fleet, node_ids[0]).get_by_role("link").first
     link.focus()

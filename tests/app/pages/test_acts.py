@@ -27,6 +27,22 @@ def test_the_enrollment_token_is_shown_once_inside_the_command(
         assert enrollment.enroll(command[2], "edge-01").environment_id == environment_id
 
 
+def test_a_reload_does_not_make_the_token_again(app: Flask, sign_in: SignIn, environment_id: str) -> None:
+    """The token that was just copied keeps working; a browser sends the form again exactly as it was."""
+    visitor = sign_in()
+    path = f"/environments/{environment_id}/enrollment-token"
+    for _ in range(2):
+        form = re.search(r'name="instead_of" value="([^"]*)"', visitor.get("/environments").text)
+        assert form is not None
+        token = re.search(r"sbx_enroll_\w+", visitor.post(path, instead_of=form[1]).text)
+        assert token is not None
+        again = visitor.post(path, instead_of=form[1])
+        assert again.location == "/environments"
+        assert "Nothing was changed" in visitor.get("/environments").text
+        with app.app_context():
+            assert enrollment.enroll(token[0], "edge-01").environment_id == environment_id
+
+
 def test_a_deploy_saves_what_stands_in_the_form_and_says_how_far_it_came(
     app: Flask, sign_in: SignIn, environment_id: str, pipeline_id: str
 ) -> None:
@@ -81,7 +97,10 @@ def test_roll_back_undeploy_and_delete_go_through_the_page(
     assert visitor.post(f"{path}/rollback/1", path).status_code == 302
     with app.app_context():
         assert pipelines.get(pipeline_id).wanted_version == 3
-    assert visitor.post(f"{path}/rollback/99", path).status_code == 404
+    for number in (99, 2**31, 99999999999999999999):
+        refused = visitor.post(f"{path}/rollback/{number}", path)
+        assert (refused.status_code, "no version" in refused.text) == (404, True)
+    assert visitor.get(f"{path}/versions/99999999999999999999").status_code == 404
     assert visitor.post(f"{path}/undeploy", path).status_code == 302
     with app.app_context():
         assert pipelines.get(pipeline_id).wanted_version is None
@@ -104,3 +123,90 @@ def test_labels_are_one_a_line_and_reach_the_selectors(
         pipelines.update(pipeline_id, COMMAND_LINE, node_selector="zone=a,gpu")
         assert [node.node_id for node in deploys.targets(pipeline_id)] == [node_id]
     assert parse_labels(" a = b=c \n") == {"a": "b=c"}
+
+
+def test_the_address_of_a_form_leads_back_to_its_page(
+    sign_in: SignIn, environment_id: str, pipeline_id: str
+) -> None:
+    """After a refused form it stands in the address line; an address that is none of ours stays one."""
+    visitor = sign_in()
+    path = f"/pipelines/{pipeline_id}"
+    for form in ("deploy", "undeploy", "delete", "rollback/1"):
+        assert (visitor.get(f"{path}/{form}").location, form) == (path, form)
+    assert visitor.get(f"/environments/{environment_id}/enrollment-token").location == "/environments"
+    assert visitor.client.put(f"{path}/deploy").status_code in (400, 405)
+    assert visitor.get(f"{path}/nothing").status_code == 404
+
+
+def test_a_draft_that_somebody_else_saved_meanwhile_is_not_overwritten(
+    app: Flask, sign_in: SignIn, pipeline_id: str
+) -> None:
+    """The second of two tabs is told who changed it and keeps what was typed; sent again, it replaces that."""
+    first, second = sign_in("editor"), sign_in()
+    path = f"/pipelines/{pipeline_id}"
+
+    def revision(text: str) -> str:
+        found = re.search(r'name="revision" value="([^"]+)"', text)
+        assert found is not None
+        return found[1]
+
+    opened = revision(second.get(path).text)
+    theirs, mine = YAML + "# theirs\n", YAML + "# mine\n"
+    fields = {"node_selector": "", "revision": opened}
+    assert first.post(path, path, config_yaml=theirs, **fields).status_code == 302
+    for address in (path, f"{path}/deploy"):
+        refused = second.post(address, path, config_yaml=mine, **fields)
+        assert refused.status_code == 409
+        assert "changed meanwhile, by editor@example.org on 20" in refused.text
+        assert "# mine" in refused.text
+        assert "# theirs" in refused.text
+    with app.app_context():
+        assert pipelines.get(pipeline_id).config_yaml == theirs
+        assert pipelines.get(pipeline_id).wanted_version is None
+    again = {**fields, "revision": revision(refused.text)}
+    assert second.post(path, path, config_yaml=mine, **again).status_code == 302
+    broken = second.post(path, path, config_yaml=mine, node_selector="a=b=c", revision=again["revision"])
+    assert (broken.status_code, revision(broken.text)) == (400, again["revision"])
+    same = second.post(path, path, config_yaml=mine, node_selector="", revision=opened)
+    assert same.status_code == 302, "nothing is lost where both want the same"
+
+
+def test_versions_and_what_can_be_ended_are_parts_of_the_live_page(
+    app: Flask, sign_in: SignIn, pipeline_id: str
+) -> None:
+    """So a deploy by somebody else moves the wanted mark; and each version's YAML can be seen."""
+    visitor = sign_in()
+    path = f"/pipelines/{pipeline_id}"
+
+    def parts() -> dict[str, str]:
+        rows = visitor.get(f"{path}/rows").json
+        assert rows is not None
+        assert set(rows["lists"]["versions"]) == {
+            name for name in rows["parts"] if name.startswith("version-")
+        }
+        html: dict[str, str] = rows["parts"]
+        return html
+
+    assert "Delete…" in parts()["end"]
+    with app.app_context():
+        for _ in range(2):
+            deploys.deploy(pipeline_id, COMMAND_LINE)
+    assert "Undeploy…" in parts()["end"]
+    assert ("wanted" in parts()["version-2"], "wanted" in parts()["version-1"]) == (True, False)
+    assert "differs" not in parts()["difference"]
+    with app.app_context():
+        pipelines.update(pipeline_id, COMMAND_LINE, config_yaml=YAML + "# later\n")
+    assert "differs from v2" in parts()["difference"]
+    page = visitor.get(path).text
+    assert "differs from v2" in page
+    assert f'href="{path}/versions/1"' in page
+    seen = visitor.get(f"{path}/versions/1").text
+    assert "demo_logs" in seen
+    assert "# later" not in seen
+    assert visitor.get(f"{path}/versions").text.count("<tr id=") == 2
+    with app.app_context():
+        deploys.undeploy(pipeline_id, COMMAND_LINE)
+    assert "No node had to be told" in parts()["progress"]
+    assert "wanted" not in parts()["version-2"]
+    assert "Delete…" in parts()["end"]
+    assert "Delete…" not in sign_in("viewer").get(path).text

@@ -12,7 +12,7 @@ from app import deploys, enrollment, nodes
 from app.audit import COMMAND_LINE
 from app.clock import utc_now
 from app.database import transaction
-from app.models import Node
+from app.models import Environment, Node
 from tests.app.pages.conftest import SignIn, Visitor
 
 
@@ -135,3 +135,44 @@ def test_the_tiles_say_what_the_rows_say(
     assert [behind(**look) for look in looks] == ["1"] * 4
     agent.beat(configRevision=agent.revision())
     assert [behind(**look) for look in looks[:2]] == ["0"] * 2
+
+
+def test_labels_that_selectors_do_not_look_at_are_marked(
+    app: Flask, sign_in: SignIn, agent: Agent, pipeline_id: str
+) -> None:
+    """The agent's own, unless its environment allows them; the selector's hint says so too."""
+    visitor = sign_in()
+    agent.beat(labels={"zone": "a", "rack": "7"})
+    with app.app_context():
+        nodes.update(agent.id, COMMAND_LINE, labels={"role": "web"})
+        transaction(
+            lambda session: (
+                session.execute(update(Environment).values(selectable_agent_labels=["rack"])) and None
+            )
+        )
+    marks = re.findall(r'<span class="label( own)?"[^>]*>(\w+)=', row(visitor, agent))
+    assert marks == [("", "rack"), ("", "role"), (" own", "zone")]
+    assert "not at what agents say of themselves" in visitor.get(f"/pipelines/{pipeline_id}").text
+
+
+def test_an_environment_without_nodes_offers_an_enrollment_command(
+    sign_in: SignIn, environment_id: str, agent: Agent
+) -> None:
+    """Unlike a filter that leaves all nodes out."""
+    visitor = sign_in()
+    visitor.post("/environments", name="lonely")
+    lonely = re.findall(r'/\?environment=(\w+)"', visitor.get("/environments").text)
+    (empty_id,) = [each for each in lonely if each != environment_id]
+    offers = "Get an enrollment command"
+    assert offers in visitor.get(f"/?environment={empty_id}").text
+    assert offers in visitor.get(f"/?environment={empty_id}&status=behind").text
+    assert offers not in visitor.get(f"/?environment={environment_id}&status=behind").text
+
+
+def test_a_bad_enrollment_token_is_answered_alike_each_time(app: Flask, environment_id: str) -> None:
+    """Also where it is remembered as bad: the one sentence says what to look for."""
+    body = {"token": f"sbx_enroll_{environment_id}_{'0' * 64}", "hostname": "edge-01"}
+    answers = [app.test_client().post("/api/agent/enroll", json=body) for _ in range(3)]
+    assert {answer.status_code for answer in answers} == {401}
+    (sentence,) = {answer.get_json()["error"] for answer in answers}
+    assert "may have been rotated" in sentence
