@@ -49,6 +49,7 @@ HASHES_WAITING = 20
 """Sign-ins that may wait for a turn; at a quarter of a second each that is a few seconds."""
 USE_NOTED_AT_MOST_EVERY = timedelta(minutes=1)
 
+_WORDS = {"email": "e-mail address", "expires": "expiry"}
 _EMAIL = re.compile(r"[^\s@\x00-\x1f\x7f]{1,64}@[^\s@\x00-\x1f\x7f]{1,188}")
 _turns = threading.BoundedSemaphore(HASHES_AT_ONCE)
 _waiting = threading.BoundedSemaphore(HASHES_AT_ONCE + HASHES_WAITING)
@@ -260,6 +261,6 @@ def _check_role(role: str) -> None:
 
 def _refusal(field: str, message: str) -> InvalidInputError:
     return InvalidInputError(
-        f"The {'e-mail address' if field == 'email' else field} cannot be used: {message}.",
+        f"The {_WORDS.get(field, field)} cannot be used: {message}.",
         [{"field": field, "message": message}],
     )
