@@ -33,7 +33,7 @@ BEHIND = "BEHIND"
 FAILED = "FAILED"
 REVOKED = "REVOKED"
 STATUSES = (*NodeStatus, BEHIND, FAILED, REVOKED)
-"""What nodes can be listed by."""
+"""What nodes can be listed by; a revoked one is listed by nothing but that."""
 
 SCAN_ROWS = 1000
 """How many nodes are looked at together where the database cannot judge a filter."""
@@ -67,6 +67,11 @@ class NodeRow:
     maintenance_mode: bool
     behind: bool
     pipelines: list[PipelineState]
+
+    @property
+    def is_unreachable(self) -> bool:
+        """Whether it is missed: of a revoked node nothing is expected."""
+        return self.revoked_at is None and self.status == NodeStatus.UNREACHABLE
 
     @property
     def is_stale(self) -> bool:
@@ -125,7 +130,7 @@ def nodes(
         )
     chosen = _Filter.of(status, connected, label)
     if status == NodeStatus.UNKNOWN:
-        query = query.where(or_(Node.last_heartbeat_at.is_(None), Node.revoked_at.is_not(None)))
+        query = query.where(Node.last_heartbeat_at.is_(None), Node.revoked_at.is_(None))
     elif status == REVOKED:
         query = query.where(Node.revoked_at.is_not(None))
     elif status == FAILED:
@@ -191,7 +196,7 @@ def counts_of(nodes: Sequence[NodeRow]) -> FleetCounts:
         connected=sum(1 for node in nodes if node.push.connected) if is_known else None,
         behind=sum(1 for node in nodes if node.behind),
         failed=sum(1 for node in nodes if node.has_failed),
-        unreachable=sum(1 for node in nodes if node.status == NodeStatus.UNREACHABLE),
+        unreachable=sum(1 for node in nodes if node.is_unreachable),
     )
 
 
@@ -227,7 +232,10 @@ class _Filter:
             nodes = [node for node in nodes if self._is_connected(node) is self.connected]
         if self.status in (NodeStatus.HEALTHY, NodeStatus.UNREACHABLE):
             nodes = [
-                node for node in nodes if self.clock.status(node, self._is_connected(node)) == self.status
+                node
+                for node in nodes
+                if node.revoked_at is None
+                and self.clock.status(node, self._is_connected(node)) == self.status
             ]
         if self.status == BEHIND:
             nodes = _behind(nodes)

@@ -32,7 +32,7 @@ class NodeStatus(StrEnum):
     """Whether a node answers."""
 
     UNKNOWN = "UNKNOWN"
-    """It has not sent a heartbeat yet, or is revoked: then it can say nothing any more."""
+    """It has not sent a heartbeat yet."""
     UNREACHABLE = "UNREACHABLE"
     HEALTHY = "HEALTHY"
 
@@ -85,7 +85,7 @@ class Clock:
 
     def status(self, node: SeenRow, connected: bool | None) -> NodeStatus:
         """The status of a *node* that is *connected* or not (``None``: unknown)."""
-        if node.last_heartbeat_at is None or node.revoked_at is not None:
+        if node.last_heartbeat_at is None:
             return NodeStatus.UNKNOWN
         seen = node.last_seen_at
         if connected or (seen is not None and seen >= self.silent_before(connected)):

@@ -36,7 +36,7 @@ STATUSES = (
     ("failed", "Failed"),
     ("unreachable", "Unreachable"),
     ("healthy", "Healthy"),
-    ("unknown", "Unknown"),
+    ("unknown", "Not seen yet"),
     ("revoked", "Revoked"),
 )
 

@@ -303,7 +303,7 @@ def test_the_counts_say_what_the_rows_say(
 def test_a_revoked_node_says_so_and_counts_as_nothing_else(
     app: Flask, script: Script, environment_id: str, pipeline_id: str
 ) -> None:
-    """How it is nobody knows: not healthy, not unreachable, not behind, not failed, whatever it said before."""
+    """It is listed and counted neither as healthy, unreachable, behind nor failed, whatever it said before."""
     alive, revoked = enroll(script, environment_id, "n1", "n2")
     deploy(script, pipeline_id)
     for agent in (alive, revoked):
@@ -313,14 +313,16 @@ def test_a_revoked_node_says_so_and_counts_as_nothing_else(
     deploy(script, pipeline_id)
     row = row_of(script, revoked)
     assert (row["revokedAt"], row["revokedAt"][-1]) == (answer["revokedAt"], "Z")
-    assert (row["status"], row["behind"]) == ("UNKNOWN", False)
+    assert (row["status"], row["behind"]) == ("HEALTHY", False)
 
     def found(status: str) -> list[str]:
         return [each["name"] for each in script.get("/nodes", status=status)["items"]]
 
-    assert found("REVOKED") == found("UNKNOWN") == ["n2"]
+    assert found("REVOKED") == ["n2"]
+    assert found("UNKNOWN") == []
     assert found("FAILED") == found("HEALTHY") == found("BEHIND") == ["n1"]
     set_node(app, revoked, last_seen_at=utc_now() - timedelta(hours=1))
+    assert row_of(script, revoked)["status"] == "UNREACHABLE"
     assert found("UNREACHABLE") == []
     with app.app_context():
         assert fleet.counts() == fleet.FleetCounts(nodes=2, connected=0, behind=1, failed=1, unreachable=0)
