@@ -38,6 +38,8 @@ GAP_SECONDS = 6.0
 ECHO_SECONDS = 2.0
 LOOK_SECONDS = 0.05
 REAP_SECONDS = 60.0
+ENTRIES_A_WRITE = 500
+"""More at once would hold up the sockets, and a worker that has once needed so much memory keeps it."""
 DRAIN_SECONDS = 2.0
 
 log = logging.getLogger("signalbox.push")
@@ -369,19 +371,26 @@ class Worker:
         self.vitals.audited()
 
     def _write_entries(self, connections: Sequence[Connection]) -> None:
+        for start in range(0, len(connections), ENTRIES_A_WRITE):
+            if not self._write_some(connections[start : start + ENTRIES_A_WRITE]):
+                return
+        self.vitals.entries_written()
+
+    def _write_some(self, connections: Sequence[Connection]) -> bool:
+        """Write the entries of these connections; False while Redis is away."""
         live = {c.node_id: c for c in connections if c.fence and not c.is_closed}
         try:
             replaced = self._registry.restore({node_id: self.entry(c) for node_id, c in live.items()})
         except RedisAwayError as error:
             log.warning("presence not written worker=%s nodes=%d: %s", self.label, len(live), error)
-            return
-        self.vitals.entries_written()
+            return False
         for node_id in replaced:
             self.hub.replace(live[node_id])
         # What ended while its entry was being written is taken back by its owner.
         for connection in live.values():
             if connection.is_closed:
                 self._records.ended(connection, by_itself=False)
+        return True
 
     def _run_echo(self) -> None:
         """Speak to ourselves: a subscriber that does not hear it is dead, whatever its socket says."""
