@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import time
 from typing import TYPE_CHECKING
 
 import gevent
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 EVERY_SECONDS = 2.0
 CANDIDATES = 2
 """Of so many times what is to go some may have been shed not long ago."""
+OLD_ENOUGH_MS = 15_000
+"""A channel that has just been opened landed where it did for a reason, and may end by itself as soon."""
 TOO_MANY = "too many"
 
 log = logging.getLogger("signalbox.push")
@@ -54,7 +57,8 @@ class Shedding:
         count = to_shed(own.worker_id, [*others, self._steady.seen(own)], EVERY_SECONDS)
         if not count or worker.draining:
             return
-        held = worker.hub.connections()
+        opened_before = time.time() * 1000 - OLD_ENOUGH_MS
+        held = [each for each in worker.hub.connections() if each.since_ms < opened_before]
         candidates = {c.node_id: c for c in random.sample(held, min(len(held), count * CANDIDATES))}
         ids = list(candidates)
         chosen = self._loads.mark_shed(ids[:count])
