@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from tests.support.many_nodes import enroll_many
 from tests.support.websocket_client import (
     CLOSE,
     PING,
@@ -25,30 +26,8 @@ REDIAL_SECONDS = 0.3
 
 def enroll(settings: Mapping[str, str], environment_id: str, count: int) -> list[tuple[str, str]]:
     """So many nodes, written to the database as enrolling them would; (node id, token) of each."""
-    from app import create_app, tokens
-    from app.clock import utc_now
-    from app.config import Settings
-    from app.database import db, transaction
-    from app.ids import new_id
-    from app.models import Node
-
-    minted = [(node_id, tokens.mint("node", node_id)) for node_id in (new_id() for _ in range(count))]
-
-    def work(session):  # type: ignore[no-untyped-def]
-        session.add_all(
-            Node(
-                id=node_id, environment_id=environment_id, name=f"node-{number:06}", host="swarm",
-                token_digest=token.digest, enrolled_at=utc_now(), agent_labels={}, operator_labels={},
-                maintenance_mode=False,
-            )
-            for number, (node_id, token) in enumerate(minted)
-        )  # fmt: skip
-
-    with create_app(Settings.from_environ(settings)).app_context():
-        transaction(work)
-        db.session.remove()
-        db.engine.dispose()
-    return [(node_id, token.text) for node_id, token in minted]
+    # A token names its owner: sbx_node_<id>_<secret>.
+    return [(token.split("_")[2], token) for token in enroll_many(settings, environment_id, count)]
 
 
 @dataclass
