@@ -11,12 +11,13 @@ from sqlalchemy import update as update_rows
 from sqlalchemy.orm import Session
 
 from agent.protocol import MAX_HOSTNAME_CHARACTERS, REVOKED, CloseCode, Reason
-from app import audit, enrollment, names, revisions, selectors
+from app import action_states, audit, enrollment, names, revisions, selectors
 from app.audit import Actor
+from app.clock import utc_now
 from app.database import snapshot, transaction
 from app.errors import ConflictError, NotFoundError
 from app.ids import is_id
-from app.models import DeploymentNode, Node, NodePipeline, Pipeline
+from app.models import DeploymentNode, Node, NodeAction, NodePipeline, Pipeline
 from app.push import messages
 from app.switchboard_process import switchboard
 
@@ -178,4 +179,7 @@ def _forget_former_work(session: Session, node_id: str) -> None:
         update_rows(DeploymentNode)
         .where(DeploymentNode.node_id == node_id, DeploymentNode.status == "PENDING")
         .values(status="SUPERSEDED")
+    )
+    action_states.end(
+        session, "The node was moved to another environment.", utc_now(), NodeAction.node_id == node_id
     )

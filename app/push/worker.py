@@ -23,7 +23,7 @@ from app.push.connection import Connection
 from app.push.fleet_watch import FleetWatch
 from app.push.hub import Hub
 from app.push.inbox import gather
-from app.push.messages import Close, Receipt
+from app.push.messages import ACTION_SUBJECT, Close, Receipt
 from app.push.presence import Entry, Registry
 from app.push.records import Records
 from app.push.redis_gate import RedisAwayError
@@ -283,11 +283,13 @@ class Worker:
         if inbox.nudges:
             # One line a turn, not one a node: a deploy may concern ten thousand.
             receipts = [receipt for waiting in inbox.nudges.values() for _, receipt in waiting]
-            deployments = {i for receipt in receipts for i in receipt.deployment_ids}
+            subjects = {subject for receipt in receipts for subject in receipt.subjects}
+            deployments = {subject for subject in subjects if not subject.startswith(ACTION_SUBJECT)}
             log.info(
-                "nudges written worker=%s nodes=%d deployments=%s",
+                "nudges written worker=%s nodes=%d actions=%d deployments=%s",
                 self.label,
                 len(inbox.nudges),
+                len(subjects) - len(deployments),
                 ",".join(sorted(deployments)) or "-",
             )
 
@@ -324,7 +326,7 @@ class Worker:
 
     def _on_written(self, connection: Connection, receipt: Receipt) -> None:
         self.vitals.tally.add(receipt.published_us)
-        self._records.written(connection, receipt.deployment_ids)
+        self._records.written(connection, receipt.subjects)
 
     # the greenlets
 
@@ -432,6 +434,10 @@ class Worker:
     def _run_reaper(self) -> None:
         while True:
             gevent.sleep(REAP_SECONDS)
+            try:
+                self._questions.tidy_up()
+            except Exception:
+                log.exception("cannot tidy up")
             try:
                 count = self._registry.reap()
             except RedisAwayError:

@@ -37,17 +37,26 @@ class Database:
         self.is_behind = False
         self.nonce = "1"
         self.asked: list[list[str]] = []
+        self.acting: set[str] = set()
 
     def standings(self, node_ids: Sequence[str]) -> dict[str, Standing]:
         self.asked.append(sorted(node_ids))
-        return {node_id: Standing("e", self.nonce, True, "wanted", self.is_behind) for node_id in node_ids}
+        return {
+            node_id: Standing("e", self.nonce, True, "wanted", self.is_behind, node_id in self.acting)
+            for node_id in node_ids
+        }
 
     def nonces(self, environment_ids: Sequence[str]) -> dict[str, str]:
         return dict.fromkeys(environment_ids, self.nonce)
 
+    def with_action(self, environment_ids: Sequence[str]) -> set[str]:
+        return self.acting
+
     def record_nudged(self, written: Sequence[tuple[str, str, datetime]]) -> None: ...
 
     def record_seen(self, node_ids: Sequence[str]) -> None: ...
+
+    def tidy_up(self) -> None: ...
 
 
 def hub_of(*names: str) -> Hub:
