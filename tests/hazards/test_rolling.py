@@ -205,23 +205,30 @@ def test_a_worker_that_goes_takes_no_dial_from_one_that_stays(
     To each of the two in turn, since the kernel wakes one of them first.
     """
     fleet = make_fleet(start_server())
-    for number in range(2):
-        nodes = enroll(fleet.server.settings, fleet.environment_id, 60)
-        gone = fleet.server.worker_pids()[0]
-        os.kill(gone, signal.SIGTERM)
-        drains = number + 1
-        until(
-            lambda: fleet.server.log.read_text().count("draining worker") == drains,
-            every=0.005, what="the drain's begin",
-        )  # fmt: skip
-        dialled = 0
-        for _, token in nodes:
-            if gone not in fleet.server.worker_pids():
-                break
-            fleet.opened.append(WebSocketClient.connect(f"{fleet.server.url}/api/agent/ws", token))
-            dialled += 1
-        assert dialled > 5
-        until(
-            lambda: len(now := fleet.server.worker_pids()) == 2 and gone not in now,
-            seconds=20, what="its replacement",
-        )  # fmt: skip
+    for drains in (1, 2):
+        dial_while_one_goes(fleet, drains)
+
+
+def dial_while_one_goes(fleet: Fleet, drains: int) -> None:
+    """The worker with the lowest pid goes, and it is the server's *drains*th that does."""
+    server = fleet.server
+    nodes = enroll(server.settings, fleet.environment_id, 60)
+    gone = server.worker_pids()[0]
+    os.kill(gone, signal.SIGTERM)
+    until(
+        lambda: server.log.read_text().count("draining worker") == drains,
+        every=0.005,
+        what="the drain's begin",
+    )
+    dialled = 0
+    for _, token in nodes:
+        if gone not in server.worker_pids():
+            break
+        fleet.opened.append(WebSocketClient.connect(f"{server.url}/api/agent/ws", token))
+        dialled += 1
+    assert dialled > 5
+    until(
+        lambda: len(now := server.worker_pids()) == server.workers and gone not in now,
+        seconds=20,
+        what="its replacement",
+    )
