@@ -69,7 +69,8 @@ def request(
 ) -> BatchAsked:
     """Ask the nodes of *node_ids*, or those that match *selector*; of a pipeline only those that report it.
 
-    :param only_failed: leaves out the nodes on which the pipeline has not failed.
+    :param only_failed: leaves out the nodes on which the pipeline has not failed; of more than ``MAX_NODES``
+        the first by name are asked, and the others once those have been.
     :param max_failures: how many nodes of a wave may fail without holding the next one back.
     :raises NotFoundError: there is no such environment.
     :raises InvalidInputError: an unknown node, more than ``MAX_NODES``, or what ``node_actions.request`` refuses.
@@ -148,9 +149,9 @@ def _candidates(
             for node in nodes
             if selector.matches(assembly.selectable_labels(node.operator_labels, node.agent_labels, allowed))
         ]
-    if len(nodes) > MAX_NODES:
+    if len(nodes) > MAX_NODES and not only_failed:
         raise _too_many(len(nodes))
-    return list(nodes)
+    return list(nodes[:MAX_NODES])
 
 
 def has_failed() -> Any:

@@ -220,7 +220,10 @@ def paint(pipeline_id: str, target_count: int | None) -> Picture:
             unknown_since=switchboard().unknown_since,
         ),
         "retry": live.draw(
-            "pipelines/retry.html", pipeline=pipeline, failed=action_batches.count_failed(pipeline_id)
+            "pipelines/retry.html",
+            pipeline=pipeline,
+            failed=action_batches.count_failed(pipeline_id),
+            most=action_batches.MAX_NODES,
         ),
         "difference": live.draw("pipelines/difference.html", pipeline=pipeline, is_other=is_other),
         "more-versions": live.draw(

@@ -7,7 +7,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import select
 
-from app import action_states, action_waves
+from app import action_batches, action_states, action_waves
 from app.action_batches import MAX_NODES
 from app.database import transaction
 from app.models import NodeAction
@@ -148,6 +148,20 @@ def test_a_retry_asks_the_nodes_on_which_the_pipeline_has_failed(crowd: Crowd, p
     assert crowd.told() == [1, 2]
     asked = crowd.ask(selector="", pipelineId=pipeline_id)
     assert asked["targets"] == 3
+
+
+def test_more_failed_nodes_than_can_be_asked_are_asked_in_turn(
+    crowd: Crowd, pipeline_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first by name; without onlyFailed so many are the caller's mistake."""
+    monkeypatch.setattr(action_batches, "MAX_NODES", 2)
+    crowd.script.post(f"/pipelines/{pipeline_id}/deploy", {}, 200)
+    for index in range(3):
+        failed = {"pipelineId": pipeline_id, "version": 1, "status": "FAILED"}
+        crowd.heartbeat(index, pipelines=[failed])
+    assert "would ask 3 nodes" in crowd.refuse(400, selector="", pipelineId=pipeline_id)
+    assert crowd.ask(selector="", pipelineId=pipeline_id, onlyFailed=True)["targets"] == 2
+    assert crowd.told() == [0, 1]
 
 
 def test_an_update_goes_on_from_wave_to_wave(crowd: Crowd) -> None:
