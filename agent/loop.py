@@ -59,6 +59,7 @@ from agent.link import Link
 from agent.plan import AnswerRefusedError, Declined, PipelineSpec, parse_plan
 from agent.poll import FETCH_DEADLINE_SECONDS
 from agent.protocol import CONFIG_PATH, HEARTBEAT_PATH
+from agent.proxies import proxy_for
 from agent.report import HEARTBEAT_DEADLINE_SECONDS
 from agent.runner import Runner
 from agent.sampler import Sampler, is_healthy
@@ -110,7 +111,13 @@ class Loop:
         # SimpleQueue.put may interrupt itself, which a signal handler does.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._queue.put(TerminationRequested()))
-        log.info("agent version=%s url=%s data=%s", __version__, self._settings.url, self._store.data_dir)
+        log.info(
+            "agent version=%s url=%s data=%s proxy=%s",
+            __version__,
+            self._settings.url,
+            self._store.data_dir,
+            proxy_for(self._settings.url, os.environ) or "none",
+        )
         self._runner.ask_version()
         self._handle(booted)
         while not self._done:
