@@ -63,7 +63,7 @@ from agent.proxies import proxy_for
 from agent.report import HEARTBEAT_DEADLINE_SECONDS
 from agent.runner import Runner
 from agent.sampler import Sampler, is_healthy
-from agent.settings import Settings
+from agent.settings import Settings, SettingsError
 from agent.state import Agent
 from agent.store import Store, StoreError
 from agent.transport import LinkTiming
@@ -105,7 +105,7 @@ class Loop:
         self._done = False
 
     def run(self) -> None:
-        """Live until told to end. StoreError if there is nothing to begin with."""
+        """Live until told to end. SettingsError or StoreError if there is nothing to begin with."""
         booted = self._remember()
         threading.Thread(target=self._launch, name="launcher", daemon=True).start()
         # SimpleQueue.put may interrupt itself, which a signal handler does.
@@ -194,7 +194,7 @@ class Loop:
         self._store.remove_leftovers()
         enrolled = self._is_enrolled()
         if not enrolled and self._settings.token is None:
-            raise StoreError(
+            raise SettingsError(
                 "cannot start: SIGNALBOX_TOKEN is not set, and there is no node token in "
                 f"{self._store.data_dir}"
             )

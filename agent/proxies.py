@@ -90,7 +90,9 @@ def parse_proxy(variable: str, text: str) -> Proxy:
     except ValueError:
         host, port = None, None
     if not host or port == 0:
-        raise ProxyRefusedError(f"{variable} is not the address of a proxy, such as http://proxy.example:3128")
+        raise ProxyRefusedError(
+            f"{variable} is not the address of a proxy, such as http://proxy.example:3128"
+        )
     credentials = parts.netloc.rpartition("@")[0] or None
     return Proxy(variable, host, port or DEFAULT_PORTS["http"], credentials)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.agent.test_doctor import run_doctor
 from tests.conftest import StartAgent
 from tests.hazards.conftest import YAML
 from tests.support.agent_process import AgentProcess
@@ -110,6 +111,12 @@ def test_requests_and_websocket_go_through_the_proxy(
     # A pipeline's author can read the environment of its Vector.
     (child,) = psutil.Process(agent.process.pid).children()
     assert child.environ()["HTTPS_PROXY"] == proxy.url
+    report = run_doctor(agent.settings)
+    assert report.code == 0, report.said
+    assert f"SIGNALBOX_CA_FILE, {certificate}" in report.texts["tls"]
+    for about in ("server", "websocket", "event stream"):
+        assert f"through the proxy http://***@127.0.0.1:{proxy.port}" in report.texts[about]
+    assert "hunter" not in report.said
     # All that was open went through it: without it the channel is gone.
     proxy.close()
     until(lambda: "link state=closed" in agent.log.read_text(), what="the end of the push channel")

@@ -55,7 +55,7 @@ def self_signed(folder: Path, *others: str) -> Path:
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
+        .not_valid_after(now + timedelta(days=90))
         .add_extension(
             x509.SubjectAlternativeName([x509.DNSName(host) for host in ("localhost", *others)]),
             critical=False,
