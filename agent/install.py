@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import agent
-from agent import env_file, unit
+from agent import authorities, env_file, unit
 from agent.settings import SettingsError, read_settings
 from agent.store import write_atomically
 
@@ -29,8 +29,7 @@ KEPT = (
     "SIGNALBOX_POLL_INTERVAL",
     "SIGNALBOX_LABELS",
     "SIGNALBOX_LOG_LEVEL",
-    "SIGNALBOX_CA_FILE",
-    "SSL_CERT_FILE",
+    *authorities.VARIABLES,
     *(
         name
         for upper in ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
@@ -56,6 +55,8 @@ class Wanted:
     env_text: str
     data_dir: Path
     user: str
+    used: tuple[Path, ...]
+    """What the service has to be able to see."""
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -127,7 +128,16 @@ def prepare(arguments: argparse.Namespace, environment: Mapping[str, str]) -> Wa
             f"cannot install: {unit_file} is another unit than would be written (see --dry-run); move own changes "
             "into a drop-in (systemctl edit signalbox-agent) and replace it with --force"
         )
-    return Wanted(unit_file, unit_text, places.env_file, env_text, settings.data_dir, arguments.user)
+    files = [sys.executable, settings.ca_file or "", settings.vector_bin]
+    return Wanted(
+        unit_file=unit_file,
+        unit_text=unit_text,
+        env_file=places.env_file,
+        env_text=env_text,
+        data_dir=settings.data_dir,
+        user=arguments.user,
+        used=(Path(agent.__file__).resolve(), *(Path(file) for file in files if os.path.isabs(file))),
+    )
 
 
 def write(wanted: Wanted) -> list[str]:
@@ -143,14 +153,11 @@ def write(wanted: Wanted) -> list[str]:
     said.append(_write(wanted.env_file, wanted.env_text, 0o600))
     wanted.unit_file.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
     said.append(_write(wanted.unit_file, wanted.unit_text, 0o644))
-    for place in (Path(sys.executable), Path(agent.__file__).resolve()):
-        if place.is_relative_to(wanted.data_dir) or not any(
-            place.is_relative_to(hidden) for hidden in HIDDEN
-        ):
-            continue
-        said.append(
-            f"but the service cannot see {place} there: move it to /opt/signalbox-agent and install again"
-        )
+    for place in wanted.used:
+        if any(place.is_relative_to(hidden) for hidden in HIDDEN):
+            said.append(
+                f"but a service cannot see {place} where it lies: move it, to /opt say, and install again"
+            )
     return said
 
 

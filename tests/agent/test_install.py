@@ -145,6 +145,16 @@ def test_another_unit_is_replaced_by_force_alone(machine: Machine) -> None:
     assert "agent run" in machine.unit.read_text()
 
 
+def test_what_the_service_will_not_see_is_said(machine: Machine) -> None:
+    """The unit hides /home, /root and /tmp."""
+    machine.settings = {"SIGNALBOX_VECTOR_BIN": "/home/somebody/vector", "SIGNALBOX_TOKEN": TOKEN}
+
+    done = machine.install("--url", URL)
+
+    assert done.returncode == 0
+    assert "cannot see /home/somebody/vector" in done.stdout
+
+
 def test_a_dry_run_prints_and_writes_nothing(machine: Machine) -> None:
     """It needs no token, and shows none."""
     machine.settings = {"SIGNALBOX_TOKEN": TOKEN, "HTTPS_PROXY": "http://u:hunter2@proxy"}
