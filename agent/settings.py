@@ -40,7 +40,7 @@ class Settings:
     """``SIGNALBOX_LABELS``: ``k=v,k=v``, reported beside what the agent finds out by itself."""
     log_level: str
     """``SIGNALBOX_LOG_LEVEL``: debug, info, warning or error; default info."""
-    ca_file: str | None
+    ca_file: str | None = None
     """``SIGNALBOX_CA_FILE``: the authorities to trust instead of the usual ones, or what stands in for it."""
 
 

@@ -25,9 +25,8 @@ class Places:
 
 def render(places: Places) -> str:
     """The unit's text."""
-    command = " ".join(_word(part) for part in [*places.command, "run"])
     return TEMPLATE.format(
-        command=command,
+        command=" ".join(map(_word, places.command)),
         working_dir=_path(places.working_dir),
         user=places.user,
         data_dir=_word(f"SIGNALBOX_DATA_DIR={places.data_dir}", is_command=False),

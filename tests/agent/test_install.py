@@ -90,7 +90,7 @@ def test_the_service_is_written_and_what_is_next_is_said(machine: Machine) -> No
     assert (done.returncode, done.stderr) == (0, "")
     unit = machine.unit.read_text()
     assert f"User={getpass.getuser()}\n" in unit
-    assert f"ExecStart={sys.executable} -m agent run\n" in unit
+    assert f"ExecStart={sys.executable} -m agent\n" in unit
     assert f"WorkingDirectory={PROJECT}\n" in unit
     assert f"EnvironmentFile={machine.env}\n" in unit
     assert f"ReadWritePaths={machine.data}\n" in unit
@@ -142,7 +142,7 @@ def test_another_unit_is_replaced_by_force_alone(machine: Machine) -> None:
     assert not machine.env.exists()
     assert not machine.data.exists()
     assert machine.install("--url", URL, "--token-file", "-", "--force", typed=TOKEN).returncode == 0
-    assert "agent run" in machine.unit.read_text()
+    assert "-m agent\n" in machine.unit.read_text()
 
 
 def test_what_the_service_will_not_see_is_said(machine: Machine) -> None:
@@ -249,7 +249,7 @@ def test_places_with_odd_names_are_spelled_for_systemd() -> None:
         )
     )
 
-    assert 'ExecStart="/opt/a b/python" /opt/50%%/$$x.pyz run\n' in text
+    assert 'ExecStart="/opt/a b/python" /opt/50%%/$$x.pyz\n' in text
     assert 'Environment="SIGNALBOX_DATA_DIR=/srv/my data"\n' in text
     assert 'ReadWritePaths="/srv/my data"\n' in text
     assert "EnvironmentFile=/e 5%%\n" in text
