@@ -30,19 +30,24 @@ class Attempt:
 
     def __init__(self) -> None:
         self._sockets: list[socket.socket] = []
+        self._is_up = False
         self._lock = threading.Lock()
         self.is_cut = False
 
     @property
     def is_connected(self) -> bool:
-        """Whether a connection was made, to the server or to a proxy before it."""
-        with self._lock:
-            return bool(self._sockets)
+        """Whether a connection was made, to the server or to a proxy before it, and where wanted TLS over it."""
+        return self._is_up
 
-    def add(self, connected: socket.socket) -> None:
-        """Take note of a socket of this request; called by the connection that has just been made."""
+    def add(self, connected: socket.socket, *, is_up: bool = True) -> None:
+        """Take note of a socket of this request; called by the connection that has just been made.
+
+        ``is_up``: there is nothing left to do before the request, no tunnel and no TLS.
+        """
         with self._lock:
-            self._sockets.append(connected)
+            # What a TLS socket was made from is none any more.
+            self._sockets = [known for known in self._sockets if known.fileno() >= 0] + [connected]
+            self._is_up |= is_up
             if self.is_cut:
                 _shut(connected)
 
@@ -177,7 +182,7 @@ class _Adapter(HTTPAdapter):
 
 
 def _connection_kinds(attempt: Attempt) -> tuple[type[HTTPConnection], type[HTTPSConnection]]:
-    """Connections that tell ``attempt`` about their sockets, one of TLS only once that is up."""
+    """Connections that tell ``attempt`` about their sockets."""
 
     class PlainConnection(HTTPConnection):
         def _new_conn(self) -> socket.socket:
@@ -186,8 +191,18 @@ def _connection_kinds(attempt: Attempt) -> tuple[type[HTTPConnection], type[HTTP
             return connected
 
     class TlsConnection(HTTPSConnection):
+        def _new_conn(self) -> socket.socket:
+            connected = super()._new_conn()
+            # A proxy may take for ever over the tunnel.
+            attempt.add(connected, is_up=False)
+            return connected
+
         def connect(self) -> None:
             super().connect()
+            if attempt.is_cut:
+                # On a socket that was shut before, Python's ssl leaves the handshake out without a word.
+                self.close()
+                raise ConnectionAbortedError("given up while connecting")
             attempt.add(self.sock)
 
     return PlainConnection, TlsConnection

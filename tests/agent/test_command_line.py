@@ -86,7 +86,7 @@ def test_version() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("start",), ("--verbose",), ("doctor", "--fast"), ("install", "--tok"), ("run", "now")]
+    "arguments", [("start",), ("--verbose",), ("doctor", "--fast"), ("install", "--dry"), ("run", "now")]
 )
 def test_a_wrong_command_line_is_one_sentence(arguments: tuple[str, ...]) -> None:
     """Exit code 2, and abbreviations do not count."""

@@ -277,6 +277,26 @@ def test_over_tls_it_trusts_the_same_authorities_and_can_be_ended(
     assert ends.closed().code is None
 
 
+@pytest.mark.parametrize("transport", list(Transport))
+def test_a_proxy_that_takes_for_ever_over_its_tunnel_can_be_left(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, transport: Transport
+) -> None:
+    """In the middle of its answer to CONNECT; nobody waits for the rest."""
+    proxy = serve(lambda peer: (peer.send(b"HTTP/1.1 200 OK\r\nX"), peer.wait_end()))
+    monkeypatch.setenv("HTTPS_PROXY", f"http://{proxy.address}")
+    ends = Ends()
+    scheme = "https" if transport is Transport.SSE else "wss"
+    ends.open(f"{scheme}://signalbox.test/api/agent/x", transport)
+    until(lambda: proxy.peers, what="the CONNECT")
+    started = time.monotonic()
+
+    ends.link.close(1)
+
+    assert ends.closed().unreachable
+    assert time.monotonic() - started < 3
+    assert proxy.peers[0].request.startswith("CONNECT signalbox.test:443 ")
+
+
 def accept_websocket(peer: Peer) -> None:
     """The handshake's answer, and then nothing."""
     key = peer.headers["sec-websocket-key"].encode() + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
