@@ -130,7 +130,9 @@ class Sweep:
                 return []
             finally:
                 self.progressed_at = time.monotonic()
-            held = [c for c in held if c.settled_nonce is None or c.settled_nonce != nonces.get(c.environment_id)]
+            held = [
+                c for c in held if c.settled_nonce is None or c.settled_nonce != nonces.get(c.environment_id)
+            ]
         meters.SWEPT.inc(len(held))
         return held
 
