@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, literal_column, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, func, literal_column, select, update
 from sqlalchemy.orm import Session
 
 from agent.protocol import ActionType
@@ -130,38 +130,48 @@ def _has_restarted(session: Session, action: NodeAction, now: datetime) -> bool:
     return uptime is not None and uptime < (now - action.delivered_at).total_seconds()
 
 
-def offer(node_id: str) -> NodeAction | None:
-    """The node's oldest open action, for its configuration's answer; noted as handed over where that is due.
+_ACTION = NodeAction.__table__.c
+# Made once and without the ORM: this is part of every agent's every fetch, and there is nearly always none.
+_OPEN_OF_NODE = (
+    select(NodeAction.__table__)
+    .where(
+        _ACTION.node_id == bindparam("node_id"),
+        _ACTION.status.in_((_PENDING, _DELIVERED)),
+        _ACTION.expires_at > bindparam("now"),
+    )
+    .order_by(_ACTION.id)
+    .limit(OPEN_LOOKED_AT)
+)
+
+
+def offer(node_id: str) -> tuple[Any, int] | None:
+    """The node's oldest open action and its attempt, for its configuration's answer.
 
     One that was handed over is in every answer until it ends, and counts as a further attempt only when it is
-    handed over again, so that an answer stays unchanged in between. After the last attempt it is left out.
+    handed over again, which is noted here, so that an answer stays unchanged in between. After the last attempt
+    it is left out.
+
+    :returns: a row with the columns of ``NodeAction``.
     """
     now = utc_now()
-    with Session(current_engine(), expire_on_commit=False) as session:
-        waiting = session.scalars(
-            select(NodeAction)
-            .where(NodeAction.node_id == node_id, IS_OPEN, NodeAction.expires_at > now)
-            .order_by(NodeAction.id)
-            .limit(OPEN_LOOKED_AT)
-        ).all()
+    with current_engine().connect() as connection:
+        waiting = connection.execute(_OPEN_OF_NODE, {"node_id": node_id, "now": now}).all()
     for action in waiting:
-        is_due = action.delivered_at is None or action.delivered_at + AGAIN_AFTER <= now
-        if not is_due:
-            return action
+        if action.delivered_at is not None and action.delivered_at + AGAIN_AFTER > now:
+            return action, action.attempts
         if action.attempts < MAX_ATTEMPTS:
-            _hand_over(action, now)
-            return action
+            _hand_over(action.id, action.attempts, now)
+            return action, action.attempts + 1
     return None
 
 
-def _hand_over(action: NodeAction, now: datetime) -> None:
-    seen, action.attempts = action.attempts, action.attempts + 1
-
+def _hand_over(action_id: str, attempts: int, now: datetime) -> None:
     def work(session: Session) -> None:
         session.execute(
             update(NodeAction)
-            .where(NodeAction.id == action.id, IS_OPEN, NodeAction.attempts == seen)
-            .values(status=DELIVERED, attempts=seen + 1, delivered_at=now)
+            .where(NodeAction.id == action_id, IS_OPEN, NodeAction.attempts == attempts)
+            .values(status=DELIVERED, attempts=attempts + 1, delivered_at=now)
+            .execution_options(synchronize_session=False)
         )
 
     transaction(work)

@@ -178,11 +178,12 @@ def pending(node_id: str) -> tuple[dict[str, str], str] | None:
 
     Handing it over is noted here.
     """
-    action = action_states.offer(node_id)
-    if action is None:
+    offered = action_states.offer(node_id)
+    if offered is None:
         return None
+    action, attempt = offered
     fields = {"type": action.type, "actionId": action.id, **_wish_of(action).to_wire()}
-    return fields, f"{action.id} {action.attempts}"
+    return fields, f"{action.id} {attempt}"
 
 
 def get(action_id: str) -> ActionRow:
@@ -310,7 +311,7 @@ def busy(session: Session, node_ids: Sequence[str], wish: Wish, now: datetime) -
     return {**reasons, **dict.fromkeys(session.scalars(same), reason)}
 
 
-def _wish_of(action: NodeAction) -> Wish:
+def _wish_of(action: Any) -> Wish:
     return Wish(
         action.type,
         action.pipeline_id,

@@ -1,6 +1,7 @@
 """Actions as an operator's script and an agent by hand see them, on both kinds of database."""
 
 import threading
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -449,9 +450,19 @@ def test_a_node_that_moves_leaves_its_work_behind(asking: Asking) -> None:
 # the push channel's questions
 
 
-def test_the_sweep_hears_of_actions_that_were_not_handed_over(asking: Asking, database_url: str) -> None:
+@pytest.fixture
+def questions(app: Flask, database_url: str) -> Iterator[DatabaseQuestions]:
+    """As a worker's sweep asks them, over connections of their own where that is so."""
+    questions = DatabaseQuestions(app, database_url)
+    yield questions
+    if questions._engine is not None:
+        questions._engine.dispose()
+
+
+def test_the_sweep_hears_of_actions_that_were_not_handed_over(
+    asking: Asking, questions: DatabaseQuestions
+) -> None:
     """An open action makes nobody behind; a written push hands it over, and then the sweep is silent."""
-    questions = DatabaseQuestions(asking.app, database_url)
     revision = asking.config().get_json()["configRevision"]
     asking.heartbeat(configRevision=revision)
     assert questions.with_action([asking.environment_id]) == set()
