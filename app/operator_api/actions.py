@@ -6,7 +6,7 @@ from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 
 from agent.protocol import ActionType
-from app import action_batches, action_progress, node_actions, nodes, selectors
+from app import action_batches, action_progress, environments, node_actions, nodes, selectors
 from app.errors import InvalidInputError
 from app.operator_api import access, requests, rows, schemas
 
@@ -44,6 +44,7 @@ def show(action_id: str) -> ResponseReturnValue:
 def request_many(environment_id: str) -> ResponseReturnValue:
     """Ask the nodes in ``nodeIds``, or those that match ``selector``; ``202`` with who was left out and why."""
     access.check_visible(environment_id, "environment")
+    environments.get(environment_id)
     body = requests.body(schemas.NewActions)
     _check_role(body)
     if (body.node_ids is None) == (body.selector is None):
