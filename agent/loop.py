@@ -30,6 +30,7 @@ from agent.actions import (
     OpenLink,
     PostSamples,
     ProbeChild,
+    RemoveCertificates,
     RemovePipelineFiles,
     SavePlan,
     SendHeartbeat,
@@ -56,7 +57,7 @@ from agent.events import (
 )
 from agent.launcher import Launcher
 from agent.link import Link
-from agent.plan import AnswerRefusedError, Declined, PipelineSpec, parse_plan
+from agent.plan import AnswerRefusedError, Memory, parse_plan
 from agent.poll import FETCH_DEADLINE_SECONDS
 from agent.protocol import CONFIG_PATH, HEARTBEAT_PATH
 from agent.report import HEARTBEAT_DEADLINE_SECONDS
@@ -179,6 +180,8 @@ class Loop:
                 self._runner.kill(action.pipeline_id, action.run)
             case RemovePipelineFiles():
                 self._runner.remove_files(action.pipeline_id)
+            case RemoveCertificates():
+                self._runner.remove_certificates(action.base_names)
             case Exit():
                 self._done = True
 
@@ -191,13 +194,12 @@ class Loop:
                 "cannot start: SIGNALBOX_TOKEN is not set, and there is no node token in "
                 f"{self._store.data_dir}"
             )
-        pipelines: tuple[PipelineSpec, ...] = ()
-        declined: tuple[Declined, ...] = ()
+        memory = Memory()
         try:
-            pipelines, declined = self._store.plan()
+            memory = self._store.plan()
         except StoreError as error:
             log.warning("%s; waiting for the server", error)
-        return Booted(enrolled, pipelines, declined)
+        return Booted(enrolled, memory)
 
     def _is_enrolled(self) -> bool:
         try:
@@ -295,7 +297,7 @@ class Loop:
 
     def _save(self, action: SavePlan) -> None:
         try:
-            self._store.keep_plan(action.pipelines, action.declined)
+            self._store.keep_plan(action.memory)
         except StoreError as error:
             # A full disk stops nothing; what is on it is the plan before.
             log.error("%s; trying again in %g s", error, SAVE_RETRY_SECONDS)

@@ -79,6 +79,10 @@ class Runner:
             self._tails.pop(pipeline_id, None)
         self._launcher.submit(lambda: self._remove(pipeline_id))
 
+    def remove_certificates(self, base_names: tuple[str, ...]) -> None:
+        """Forget certificate files that no pipeline needs any more."""
+        self._launcher.submit(lambda: self._remove_certificates(base_names))
+
     def recent_lines(self, pipeline_id: str) -> tuple[int, list[str]]:
         """How many lines its child has said, and the last of them."""
         with self._lock:
@@ -153,7 +157,9 @@ class Runner:
                 VALIDATE_SECONDS,
             )
         except (OSError, ValueError) as error:
-            hint = "; SIGNALBOX_VECTOR_BIN says which one to run" if isinstance(error, FileNotFoundError) else ""
+            hint = (
+                "; SIGNALBOX_VECTOR_BIN says which one to run" if isinstance(error, FileNotFoundError) else ""
+            )
             text = f"cannot ask Vector ({self._vector_bin}) about the configuration: {error}{hint}"
             self._put(ValidationFailed(spec.pipeline_id, spec.checksum, text))
 
@@ -178,6 +184,12 @@ class Runner:
             self._store.remove_pipeline(pipeline_id)
         except OSError as error:
             log.warning("cannot remove the files of pipeline=%s: %s", pipeline_id, error)
+
+    def _remove_certificates(self, base_names: tuple[str, ...]) -> None:
+        try:
+            self._store.remove_certificates(base_names)
+        except OSError as error:
+            log.warning("cannot remove certificates that nothing needs: %s", error)
 
     def _ask_version(self) -> None:
         tail = Tail()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import signal
 import socket
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from random import Random
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 
 import psutil
 
@@ -122,8 +123,13 @@ class Place:
     errors = (ApiError, ServerError, RedisServerError, ProcessError)
     """What fails while the server or Redis is away."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, *, agents: int = AGENTS, settings: Mapping[str, str] = MappingProxyType(SETTINGS)
+    ) -> None:
+        """`settings` are the server's, SIGNALBOX_* variables."""
         self.folder = folder
+        self._agents = agents
+        self._settings = settings
         self._stack = ExitStack()
         self._revision = 0
         self._good_versions: dict[str, list[int]] = {name: [] for name in PIPELINES}
@@ -152,7 +158,7 @@ class Place:
         database = sqlite_url(self.folder / "server" / "signalbox.db")
         migrate(database)
         urls = {"SIGNALBOX_DATABASE_URL": database, "SIGNALBOX_REDIS_URL": self.redis.url}
-        self.server = Server(self.folder / "server", {**urls, **SETTINGS})
+        self.server = Server(self.folder / "server", {**urls, **self._settings})
         self._stack.callback(self.server.close)
         self.server.start()
         self.server_is_up = self.redis_is_up = True
@@ -168,7 +174,7 @@ class Place:
             for name in PIPELINES
         }
         self.agents = []
-        for number in range(1, AGENTS + 1):
+        for number in range(1, self._agents + 1):
             (self.folder / f"agent-{number}").mkdir()
             process = AgentProcess(self.folder / f"agent-{number}", self.server.url, token)
             agent = SoakAgent(f"agent-{number}", process)

@@ -44,7 +44,7 @@ from agent.events import (
     TerminationRequested,
     Ticked,
 )
-from agent.plan import Intervals, PendingAction, SampleRequest
+from agent.plan import Intervals, Memory, PendingAction, SampleRequest
 from agent.protocol import CloseCode
 from agent.state import SAMPLES_UNSUPPORTED, SELF_UPDATE_UNSUPPORTED, Agent
 from tests.agent.playbook import Playbook, plan, spec
@@ -108,7 +108,7 @@ def test_what_ran_before_runs_at_once_even_without_a_token() -> None:
     """A node that boots while the server is away runs what it last ran; no validation, it has run here."""
     story = Playbook()
 
-    story >> Booted(enrolled=False, pipelines=(spec(3),)) << StartChild(spec(3), 1) << Enroll()
+    story >> Booted(enrolled=False, memory=Memory((spec(3),))) << StartChild(spec(3), 1) << Enroll()
     story.end()
 
 
@@ -191,7 +191,7 @@ def test_every_fetch_waits_for_retry_after() -> None:
 def test_no_failed_fetch_stops_anything(unauthorized: bool) -> None:
     """An error of any kind, a refused token too, changes nothing on the node."""
     story = Playbook()
-    story >> Booted(enrolled=True, pipelines=(spec(),)) << StartChild << FetchConfig
+    story >> Booted(enrolled=True, memory=Memory((spec(),))) << StartChild << FetchConfig
     story >> ChildLaunched("p1", 1, 4711, 1, 2)
     story.any_more()
     story >> ChildHealthy("p1", 1)
@@ -434,7 +434,7 @@ def test_an_agent_that_is_told_to_end_stops_all_children_at_once_and_then_exits(
     """In parallel: the slowest one alone decides how long it takes."""
     story = Playbook()
     specs = [spec(pipeline_id=id) for id in ("p1", "p2")]
-    story >> Booted(enrolled=True, pipelines=tuple(specs)) << StartChild << StartChild << FetchConfig
+    story >> Booted(enrolled=True, memory=Memory(tuple(specs))) << StartChild << StartChild << FetchConfig
 
     story >> TerminationRequested() << TerminateChild("p1", 1) << TerminateChild("p2", 1)
     story >> TerminationRequested() >> ChildExited("p2", 1, 0)
