@@ -39,6 +39,7 @@ from agent.actions import (
     ValidateConfiguration,
 )
 from agent.api import Api, ApiError
+from agent.contact import Contact
 from agent.events import (
     Booted,
     ChildHealthy,
@@ -79,6 +80,8 @@ SAVE_RETRY_SECONDS = 30.0
 UNAUTHORIZED_SECONDS = 60.0
 """Between heartbeats with a token that the server refuses."""
 LONGEST_WAIT_SECONDS = 3600.0
+MOST_ASIDE = 4
+"""So many threads at most do the same thing."""
 INTERNAL_ERROR = 70
 """Exit code when the launcher has failed; a supervisor starts the agent anew."""
 
@@ -98,6 +101,9 @@ class Loop:
         self._api = Api(settings.url)
         self._link = Link(boot_id, self._queue.put)
         self._token = ""
+        self._is_token_unread = False
+        """There is a node token, but it cannot be read, and pipelines run that another node might not run."""
+        self._contact = Contact(store)
         self._unsaved: SavePlan | None = None
         self._save_at = math.inf
         self._probes: dict[str, int] = {}
@@ -127,6 +133,13 @@ class Loop:
             return Ticked()
 
     def _handle(self, event: Event) -> None:
+        match event:
+            case ConfigFetched() | ConfigUnchanged():
+                self._contact.answered()
+            case HeartbeatSent():
+                self._contact.heard()
+            case FetchFailed() | EnrollFailed():
+                self._contact.missed()
         for action in self._agent.handle(event, time.monotonic()):
             self._perform(action)
         if self._unsaved is not None and time.monotonic() >= self._save_at:
@@ -144,6 +157,7 @@ class Loop:
                 )
             case AbandonFetch():
                 log.warning("fetch given up after %g s, nothing is changed", FETCH_DEADLINE_SECONDS)
+                self._contact.missed()
                 self._api.abandon(CONFIG_PATH, action.generation)
             case OpenLink():
                 self._link.open(action, self._token)
@@ -188,27 +202,30 @@ class Loop:
     def _remember(self) -> Booted:
         """What the data folder knows of an earlier life."""
         self._store.remove_leftovers()
-        enrolled = self._is_enrolled()
-        if not enrolled and self._settings.token is None:
-            raise StoreError(
-                "cannot start: SIGNALBOX_TOKEN is not set, and there is no node token in "
-                f"{self._store.data_dir}"
-            )
         memory = Memory()
         try:
             memory = self._store.plan()
         except StoreError as error:
             log.warning("%s; waiting for the server", error)
+        try:
+            enrolled = self._is_enrolled()
+        except StoreError as error:
+            enrolled = False
+            self._is_token_unread = bool(memory.pipelines)
+            if not self._is_token_unread and self._settings.token is None:
+                raise
+            what = "reading it again" if self._is_token_unread else "enrolling again"
+            log.warning("%s; %s", error, what)
+        if not enrolled and not self._is_token_unread and self._settings.token is None:
+            raise StoreError(
+                "cannot start: SIGNALBOX_TOKEN is not set, and there is no node token in "
+                f"{self._store.data_dir}"
+            )
         return Booted(enrolled, memory)
 
     def _is_enrolled(self) -> bool:
-        try:
-            self._token = self._store.node_token() or ""
-        except StoreError as error:
-            if self._settings.token is None:
-                raise
-            log.warning("%s; enrolling again", error)
-            return False
+        """Whether there is a node token to go on with. StoreError if nobody can tell."""
+        self._token = self._store.node_token() or ""
         if not self._token:
             return False
         if self._settings.token is None:
@@ -222,8 +239,23 @@ class Loop:
                 log.warning("%s", error)
         return matches is not False
 
+    def _node_id(self) -> str:
+        """What the token says about whose it is; those of other systems say it elsewhere."""
+        parts = self._token.split("_")
+        return parts[2] if len(parts) == 4 else "-"
+
     def _enroll(self) -> Event:
         settings = self._settings
+        if self._is_token_unread:
+            # As another node it would be without its labels, and might have to stop what it runs.
+            try:
+                if self._is_enrolled():
+                    self._is_token_unread = False
+                    return Enrolled(self._node_id())
+            except StoreError as error:
+                return EnrollFailed(f"{error}: make it readable, or remove it to enroll as a new node")
+            if settings.token is None:
+                return EnrollFailed("cannot enroll: SIGNALBOX_TOKEN is not set, and the node token is gone")
         try:
             install_id = self._store.install_id()
         except StoreError as error:
@@ -309,8 +341,13 @@ class Loop:
         """Do ``work`` in a thread of its own, and put what it returns on the queue.
 
         ``failure`` is put there if it fails in a way that nobody thought of: what the agent waits for must
-        come, and a mistake in one answer must not end the agent, and with it every child.
+        come, and a mistake in one answer must not end the agent, and with it every child. So it is, too, where
+        earlier ones hang where nothing can cut them off, as in a resolver without a server.
         """
+        if failure is not None and sum(thread.name == name for thread in threading.enumerate()) >= MOST_ASIDE:
+            log.warning("cannot %s: %d earlier ones hang", name, MOST_ASIDE)
+            self._queue.put(failure)
+            return
 
         def do() -> None:
             event = failure

@@ -103,15 +103,28 @@ class Pipeline:
                     child.spec = target
                 return []
         elif not self._may_replace(target):
-            return self._validate(target, now)
+            return self._validate(target, now) + self._keep_good(now)
         if child.has_process:
             return child.stop(now)
+        actions = self._start(target, now)
+        if actions:
+            self.restart_wanted = False
+        return actions
+
+    def _keep_good(self, now: float) -> list[Action]:
+        """Until a verdict has come, what is good must not stay down for having died just now."""
+        is_down = self.child.state is ChildState.BACKOFF or (
+            self.unasked is not None and not self.child.has_process
+        )
+        return self._start(self.good, now) if is_down and self.good is not None else []
+
+    def _start(self, target: PipelineSpec, now: float) -> list[Action]:
+        child = self.child
         if self._started not in (None, target.checksum):
             # The crashes were another configuration's.
             child.forgive()
         if not child.may_start(now):
             return []
-        self.restart_wanted = False
         self._started = target.checksum
         self.unproved = target if self.good is None else None
         return child.start(target, now)

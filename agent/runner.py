@@ -103,13 +103,10 @@ class Runner:
         with self._lock:
             tail = Tail(redactor.redact, self._tails.get(spec.pipeline_id))
             self._tails[spec.pipeline_id] = tail
-        ports = vector.free_ports(2)
-        folder = self._store.pipeline_dir(spec.pipeline_id)
         try:
             self._store.write_cert_files(spec)
             config = self._store.write_pipeline_file(spec.pipeline_id, "pipeline.yaml", spec.config_yaml)
-            overlay = vector.overlay(spec, folder / "data", *ports)
-            overlay_file = self._store.write_pipeline_file(spec.pipeline_id, "agent.yaml", overlay)
+            overlay_file, ports = self._write_overlay(spec)
             process = self._launcher.spawn(
                 vector.start_command(self._vector_bin, config, overlay_file),
                 vector.child_environment(spec, self._store.data_dir, os.environ),
@@ -124,6 +121,21 @@ class Runner:
         self._children[spec.pipeline_id] = _Child(run, process)
         api_port, metrics_port = ports
         self._put(ChildLaunched(spec.pipeline_id, run, process.pid, api_port, metrics_port))
+
+    def _write_overlay(self, spec: PipelineSpec) -> tuple[Path, tuple[int, int]]:
+        """What we lay over the pipeline's file: where it is, and which ports it names."""
+        data, ports = self._store.pipeline_dir(spec.pipeline_id) / "data", vector.free_ports()
+        try:
+            text = vector.overlay(spec, data, *ports)
+            return self._store.write_pipeline_file(spec.pipeline_id, "agent.yaml", text), ports
+        except OSError:
+            # A full disk: the file of the last start does as well, where it would be the same but for its ports.
+            file = data.with_name("agent.yaml")
+            text = file.read_text()
+            former = vector.ports_in(text)
+            if former is None or text != vector.overlay(spec, data, *former):
+                raise
+            return file, former
 
     def _exited(self, pipeline_id: str, run: int, code: int, tail: Tail, ports: tuple[int, ...]) -> None:
         del self._children[pipeline_id]
@@ -148,7 +160,7 @@ class Runner:
             (folder / "data").mkdir(parents=True, exist_ok=True, mode=0o700)
             config, overlay_file = folder / "pipeline.yaml", folder / "agent.yaml"
             config.write_text(spec.config_yaml)
-            overlay_file.write_text(vector.overlay(spec, folder / "data", *vector.free_ports(2)))
+            overlay_file.write_text(vector.overlay(spec, folder / "data", *vector.free_ports()))
             self._launcher.spawn(
                 vector.validate_command(self._vector_bin, config, overlay_file),
                 vector.child_environment(spec, self._store.data_dir, os.environ),

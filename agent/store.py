@@ -6,6 +6,7 @@
     node-token               the node's token and nothing else, 0600
     enrollment.json          which enrollment token that came from (a hash), and the install id
     plan.json                what this node last ran, secrets included, 0600
+    last-contact             when the server last answered
     certs/<base name>        certificates of pipelines, 0600
     pipelines/<id>/          pipeline.yaml, agent.yaml, and Vector's own data_dir in data/
 """
@@ -137,15 +138,32 @@ class Store:
             ) from error
         return Memory(specs, declined, unproved, crashes)
 
+    def last_contact(self) -> str | None:
+        """When the server last answered, as it was kept; ``None`` where that is not known."""
+        try:
+            content = self._read("last-contact") or b""
+        except StoreError:
+            return None
+        return content.decode("ascii", "replace").strip()[:30] or None
+
+    def keep_contact(self, moment: str) -> None:
+        """Keep when the server last answered. StoreError if that fails."""
+        try:
+            write_atomically(self.data_dir / "last-contact", moment.encode() + b"\n", is_lasting=False)
+        except OSError as error:
+            raise StoreError(f"cannot write {self.data_dir / 'last-contact'}: {error.strerror}") from error
+
     def pipeline_dir(self, pipeline_id: str) -> Path:
         """The folder of one pipeline."""
         return self.data_dir / "pipelines" / pipeline_id
 
     def write_pipeline_file(self, pipeline_id: str, name: str, text: str) -> Path:
-        """Write one file of a pipeline and say where it is; OSError if that fails."""
+        """Write one file of a pipeline, if it is not as it should be; where it is. OSError if that fails."""
         folder = self.pipeline_dir(pipeline_id)
         (folder / "data").mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_atomically(folder / name, text.encode(), is_lasting=False)
+        if _content_of(folder / name) != text.encode():
+            # A disk that is full does not keep from starting again what is already on it.
+            write_atomically(folder / name, text.encode(), is_lasting=False)
         return folder / name
 
     def write_cert_files(self, spec: PipelineSpec) -> None:

@@ -69,6 +69,20 @@ def overlay(spec: PipelineSpec, data_dir: Path, api_port: int, metrics_port: int
     return json.dumps(configuration, indent=1) + "\n"
 
 
+def ports_in(overlay_text: str) -> tuple[int, int] | None:
+    """The API's and the metrics' port in what :func:`overlay` has made; ``None`` if it is something else."""
+    try:
+        configuration = json.loads(overlay_text)
+        addresses = (
+            configuration["api"]["address"],
+            configuration["sinks"][f"{COMPONENT_PREFIX}exporter"]["address"],
+        )
+        api_port, metrics_port = (int(address.rpartition(":")[2]) for address in addresses)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return api_port, metrics_port
+
+
 def has_own_data_dir(config_yaml: str) -> bool:
     """Whether a configuration names its own ``data_dir`` at the top level."""
     return any(
@@ -108,17 +122,12 @@ def child_environment(spec: PipelineSpec, data_dir: Path, environment: Mapping[s
     return plain_environment(environment) | made | dict(spec.secrets)
 
 
-def free_ports(count: int) -> tuple[int, ...]:
-    """Ports of 127.0.0.1 that are free now. They are not kept: whoever is quicker gets them."""
-    sockets = []
-    try:
-        for _ in range(count):
-            sockets.append(socket.socket())
-            sockets[-1].bind(("127.0.0.1", 0))
-        return tuple(bound.getsockname()[1] for bound in sockets)
-    finally:
-        for bound in sockets:
-            bound.close()
+def free_ports() -> tuple[int, int]:
+    """Two ports of 127.0.0.1 that are free now. They are not kept: whoever is quicker gets them."""
+    with socket.socket() as one, socket.socket() as other:
+        one.bind(("127.0.0.1", 0))
+        other.bind(("127.0.0.1", 0))
+        return one.getsockname()[1], other.getsockname()[1]
 
 
 def is_port_taken(port: int) -> bool:

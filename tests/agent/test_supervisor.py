@@ -175,6 +175,23 @@ def test_validation_without_a_verdict_is_asked_again_and_stops_nothing() -> None
     story.end()
 
 
+def test_what_dies_while_nobody_can_tell_about_its_successor_comes_back() -> None:
+    """A Vector that hangs in `validate`, or a disk too full to ask it, must not leave the node with nothing."""
+    story = running()
+    story >> plan(V2, revision="r2") << ValidateConfiguration(V2)
+    story >> ChildExited("p1", 1, -9) << SavePlan
+    story.until_due(most=1) << StartChild(V1, 2)
+    story.come_to_run(2)
+    story >> ValidationFailed("p1", V2.checksum, "cannot ask Vector: no space left on device")
+    story >> ChildExited("p1", 2, -9) << SavePlan
+    story.wait_for(StartChild)
+    assert story.last == StartChild(V1, 3)
+    story.any_more(ValidateConfiguration)
+    story.come_to_run(3)
+    story >> ConfigurationValidated("p1", V2.checksum) << TerminateChild("p1", 3)
+    story >> ChildExited("p1", 3, 0) << StartChild(V2, 4)
+
+
 def test_an_early_death_goes_back_to_the_last_good_configuration_and_tells_both() -> None:
     """*Failed, running the previous version*: what runs, and beside it what was tried and its last words."""
     story = gone_back(running(), "ERROR cannot bind")
@@ -406,6 +423,17 @@ def test_a_restart_is_told_as_done_once_the_child_runs_again() -> None:
 
     assert story.supervisor.take_completed() == [CompletedAction("a1")]
     assert story.supervisor.take_completed() == []
+
+
+def test_a_held_pipeline_is_restarted_once() -> None:
+    """With what it ran, since its entry lacks the secrets."""
+    story = running()
+    story >> plan(replace(V1, version=1), held=frozenset({"p1"}), revision="r1h")
+    story >> PendingAction("restart", "a1", "p1") << TerminateChild("p1", 1)
+    story >> ChildExited("p1", 1, 0) << StartChild(V1, 2)
+    story.come_to_run(2)
+    story.end()
+    assert story.supervisor.take_completed() == [CompletedAction("a1")]
 
 
 def test_a_restart_that_fails_is_told_with_its_error() -> None:

@@ -68,7 +68,7 @@ def test_a_child_gets_nothing_of_the_agents_own_environment_but_what_it_needs() 
 
 def test_free_ports_are_free_and_differ() -> None:
     """API and metrics never get the same one."""
-    first, second = free_ports(2)
+    first, second = free_ports()
 
     assert first != second
     assert not is_port_taken(first)
