@@ -73,6 +73,14 @@ def connection_pool(url: str) -> redis.ConnectionPool:
     return pool
 
 
+def lone_connection(pool: redis.ConnectionPool) -> Any:
+    """A connection as *pool* makes them that it knows nothing of; not connected yet.
+
+    Its own ``make_connection`` counts each and refuses the hundred and first, although they are long closed.
+    """
+    return pool.connection_class(**pool.connection_kwargs)
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
     """Which Redis answers: its run id, new for each start, and its role."""
