@@ -13,6 +13,7 @@ from agent.actions import (
     FetchConfig,
     OpenLink,
     PostSamples,
+    ProbeChild,
     SampleResult,
     SavePlan,
     SendHeartbeat,
@@ -209,6 +210,47 @@ def test_no_failed_fetch_stops_anything(unauthorized: bool) -> None:
                     assert [p.status for p in action.pipelines] == ["RUNNING"] or story.now < 1003
                     story >> HeartbeatSent(action.generation)
         generation += 1
+
+
+@pytest.mark.parametrize("away", ["no such name", "refused"])
+def test_an_hour_without_a_server_costs_nothing_that_runs(away: str) -> None:
+    """A name server that fails: some questions a minute, no child touched, nothing piled up, and back within one."""
+    story = Playbook()
+    story >> Booted(enrolled=True) << FetchConfig
+    story >> ConfigFetched(1, plan(spec(), websocket_url="ws://x")) << ValidateConfiguration << OpenLink
+    story >> ConfigurationValidated("p1", "sum-1") << StartChild(spec(), 1)
+    story >> ChildLaunched("p1", 1, 4711, 1, 2) << ProbeChild
+    story >> LinkOpened(1)
+    story >> ChildHealthy("p1", 1)
+    story.wait_for(SavePlan)
+    story.any_more()
+    story.wait_for(SendHeartbeat)
+    story >> HeartbeatSent(story.last.generation)
+    story.any_more()
+    story >> LinkClosed(1, "closed")
+    began, asked = story.now, {FetchConfig: 0, OpenLink: 0, SendHeartbeat: 0}
+    while story.now < began + 3600:
+        story.until_due()
+        for action in story.any_more(FetchConfig, OpenLink, SendHeartbeat):
+            asked[type(action)] += 1
+            match action:
+                case FetchConfig():
+                    story._feed(FetchFailed(action.generation, away))
+                case OpenLink():
+                    story._feed(LinkClosed(action.generation, away))
+                case SendHeartbeat():
+                    story._feed(HeartbeatFailed(action.generation, away))
+        story.any_more()
+
+    assert all(60 <= count <= 400 for count in asked.values()), asked
+    (report,) = story.agent._supervisor.reports(story.now)
+    assert (report.status, report.pid) == ("RUNNING", 4711)
+    began, fetches = story.now, []
+    while not fetches:
+        fetches = [a for a in story.until_due().any_more() if isinstance(a, FetchConfig)]
+    assert story.now - began <= 60
+    story >> ConfigFetched(fetches[0].generation, plan(spec(), websocket_url="ws://x"))
+    assert story.agent._supervisor.running_revision() == "r1"
 
 
 def test_polls_become_rare_only_once_the_link_has_been_up_for_a_minute() -> None:
