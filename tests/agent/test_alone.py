@@ -4,6 +4,7 @@ import os
 import re
 import resource
 import signal
+import threading
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +12,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from agent.events import FetchFailed
+from agent.loop import MOST_ASIDE, Loop
 from agent.protocol import parse_rfc3339
+from agent.settings import read_settings
+from agent.store import Store
 from tests.agent.conftest import WriteVector
 from tests.agent.scripted_server import ScriptedServer, pipeline_entry
 from tests.agent.test_agent import STAYS_UP
@@ -124,19 +129,17 @@ def test_a_clock_that_jumps_changes_nothing(
     scripted_server.pipelines = [pipeline_entry()]
     settings = vector | {"SIGNALBOX_TEST_CLOCK": str(clock)}
     agent = start_agent(scripted_server.url, "enroll-1", settings, TROUBLED)
-    pid = scripted_server.running()["pid"]
+    scripted_server.running()
     for version, offset in enumerate((YEARS, -YEARS), start=2):
         clock.write_text(str(offset))
         before = time.monotonic()
         for _ in range(4):
             scripted_server.heartbeat_where(lambda body: True, seconds=3)
         assert time.monotonic() - before >= 1.2, "half a second each, and no burst"
-        os.kill(pid, signal.SIGKILL)
-        pid = scripted_server.pipeline_where(lambda p, old=pid: p["status"] == "RUNNING" and p["pid"] != old)[
-            "pid"
-        ]
         scripted_server.deploy(pipeline_entry(version=version, config_yaml=f"# {version}\n"))
         pid = scripted_server.running(version=version)["pid"]
+    os.kill(pid, signal.SIGKILL)
+    scripted_server.pipeline_where(lambda p: p["status"] == "RUNNING" and p["pid"] != pid)
     year = datetime.now(UTC).year
     text = agent.log.read_text()
     assert re.search(rf"^{year + 19}|^{year + 20}", text, re.M), "the clock did jump"
@@ -240,3 +243,24 @@ def test_what_a_heartbeat_would_have_told_is_told_by_the_next_that_arrives(
     later = scripted_server.heartbeat_where(lambda body: body["seq"] > told["seq"])
     assert "completedActions" not in later
     assert "recentLogs" not in later["pipelines"][0], "and is told once"
+
+
+def test_threads_that_hang_do_not_pile_up(tmp_path: Path) -> None:
+    """A resolver that never answers cannot be cut off: past a few, the next one fails at once instead."""
+    store = Store(tmp_path / "data")
+    store.open()
+    loop = Loop(
+        read_settings({"SIGNALBOX_URL": "http://x", "SIGNALBOX_DATA_DIR": str(tmp_path / "data")}), store
+    )
+    ended = threading.Event()
+
+    def hang() -> None:
+        ended.wait(30)
+
+    for generation in range(10):
+        loop._aside("fetch that hangs", hang, FetchFailed(generation, "hangs"))
+    names = [thread.name for thread in threading.enumerate()]
+    ended.set()
+
+    assert names.count("fetch that hangs") == MOST_ASIDE
+    assert [loop._queue.get(timeout=1) for _ in range(6)] == [FetchFailed(n, "hangs") for n in range(4, 10)]
