@@ -312,6 +312,8 @@ def test_the_link_comes_back_first_within_the_spread_then_with_a_backoff() -> No
 
     assert max(firsts) > 20
     assert max(firsts) <= 40
+    assert min(firsts) < 4, "anywhere in it"
+    assert min(thirds) < 0.2, "full jitter"
     assert max(thirds) <= 2, "accepted and closed again: the backoff goes on, 1 s then 2 s"
     assert max(thirds) > 1
 

@@ -207,12 +207,14 @@ def test_an_early_death_goes_back_to_the_last_good_configuration_and_tells_both(
 def test_what_died_early_is_tried_again_after_5_15_and_60_minutes() -> None:
     """The fault may have been a passing one: a sink that was down for two minutes at deploy time."""
     story, run = gone_back(running()), 3
+    shares = set()
     for minutes in (5, 15, 60, 60):
         story.after(60.0)
         before = story.now - 62
         story.until_due(most=5000) << ValidateConfiguration(V2)
         waited = (story.now - before) / 60
         assert minutes <= waited <= minutes * 1.2 + 0.1
+        shares.add(round(waited / minutes, 2))
         story >> ConfigurationValidated("p1", V2.checksum) << TerminateChild
         story >> ChildExited("p1", run, 0) << StartChild(V2, run + 1)
         story >> ChildLaunched("p1", run + 1, 1, 1, 1) << ProbeChild
@@ -220,6 +222,7 @@ def test_what_died_early_is_tried_again_after_5_15_and_60_minutes() -> None:
         run += 2
         story.come_to_run(run)
         assert story.report().status == "RUNNING"
+    assert len(shares) > 1, "with jitter: a fleet that failed together does not try again together"
 
 
 def test_what_was_declined_and_then_runs_is_no_longer_declined() -> None:
