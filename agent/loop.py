@@ -6,7 +6,6 @@ Whatever may wait is done in other threads, and what comes of it returns as an e
 from __future__ import annotations
 
 import logging
-import math
 import os
 import queue
 import signal
@@ -64,6 +63,7 @@ from agent.protocol import CONFIG_PATH, HEARTBEAT_PATH
 from agent.report import HEARTBEAT_DEADLINE_SECONDS
 from agent.runner import Runner
 from agent.sampler import Sampler, is_healthy
+from agent.saver import Saver
 from agent.settings import Settings
 from agent.state import Agent
 from agent.store import Store, StoreError
@@ -76,7 +76,7 @@ PROBE_SECONDS = 0.2
 PROBE_ATTEMPTS = 600
 ENROLL_DEADLINE_SECONDS = 30.0
 SAMPLES_DEADLINE_SECONDS = 30.0
-SAVE_RETRY_SECONDS = 30.0
+LAST_SAVE_SECONDS = 5.0
 UNAUTHORIZED_SECONDS = 60.0
 """Between heartbeats with a token that the server refuses."""
 LONGEST_WAIT_SECONDS = 3600.0
@@ -104,8 +104,7 @@ class Loop:
         self._is_token_unread = False
         """There is a node token, but it cannot be read, and pipelines run that another node might not run."""
         self._contact = Contact(store)
-        self._unsaved: SavePlan | None = None
-        self._save_at = math.inf
+        self._saver = Saver(store)
         self._probes: dict[str, int] = {}
         """The run of each pipeline that is being asked whether it is well."""
         self._done = False
@@ -114,6 +113,7 @@ class Loop:
         """Live until told to end. StoreError if there is nothing to begin with."""
         booted = self._remember()
         threading.Thread(target=self._launch, name="launcher", daemon=True).start()
+        self._saver.start()
         # SimpleQueue.put may interrupt itself, which a signal handler does.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._queue.put(TerminationRequested()))
@@ -122,11 +122,11 @@ class Loop:
         self._handle(booted)
         while not self._done:
             self._handle(self._next_event())
+        self._saver.close(LAST_SAVE_SECONDS)
         self._launcher.end()
 
     def _next_event(self) -> Event:
-        deadline = min(self._agent.next_deadline(), self._save_at)
-        wait = min(max(0.0, deadline - time.monotonic()), LONGEST_WAIT_SECONDS)
+        wait = min(max(0.0, self._agent.next_deadline() - time.monotonic()), LONGEST_WAIT_SECONDS)
         try:
             return self._queue.get(timeout=wait)
         except queue.Empty:
@@ -142,8 +142,6 @@ class Loop:
                 self._contact.missed()
         for action in self._agent.handle(event, time.monotonic()):
             self._perform(action)
-        if self._unsaved is not None and time.monotonic() >= self._save_at:
-            self._save(self._unsaved)
 
     def _perform(self, action: Action) -> None:
         match action:
@@ -175,7 +173,7 @@ class Loop:
             case PostSamples():
                 self._aside("samples", lambda: self._post_samples(action), SamplesFailed(action.request_id))
             case SavePlan():
-                self._save(action)
+                self._saver.save(action.memory)
             case ValidateConfiguration():
                 if self._runner.version() is None:
                     # It could not be run when the agent started.
@@ -326,16 +324,6 @@ class Loop:
                 return ChildHealthy(action.pipeline_id, action.run)
             time.sleep(PROBE_SECONDS)
         return None
-
-    def _save(self, action: SavePlan) -> None:
-        try:
-            self._store.keep_plan(action.memory)
-        except StoreError as error:
-            # A full disk stops nothing; what is on it is the plan before.
-            log.error("%s; trying again in %g s", error, SAVE_RETRY_SECONDS)
-            self._unsaved, self._save_at = action, time.monotonic() + SAVE_RETRY_SECONDS
-        else:
-            self._unsaved, self._save_at = None, math.inf
 
     def _aside(self, name: str, work: Callable[[], Event | None], failure: Event | None) -> None:
         """Do ``work`` in a thread of its own, and put what it returns on the queue.
