@@ -148,6 +148,8 @@ class Runner:
             return
         if is_patient:
             child.process.send_signal(signal.SIGTERM)
+            # One that somebody has frozen takes it only once it runs again.
+            child.process.send_signal(signal.SIGCONT)
         else:
             child.process.kill_group()
 

@@ -228,6 +228,8 @@ def test_what_a_heartbeat_would_have_told_is_told_by_the_next_that_arrives(
     until(lambda: agent.log.read_text().count("state=RUNNING") == 2, what="the restart")
     channel.send({"type": "action", "action": "dance", "actionId": "a2"})
     (pid,) = agent.child_pids()
+    failed = agent.log.read_text().count("heartbeat failed")
+    until(lambda: agent.log.read_text().count("heartbeat failed") > failed, what="another one", seconds=20)
     assert len(scripted_server.heartbeats) == heard
 
     scripted_server.heartbeat_status = 200
@@ -243,6 +245,48 @@ def test_what_a_heartbeat_would_have_told_is_told_by_the_next_that_arrives(
     later = scripted_server.heartbeat_where(lambda body: body["seq"] > told["seq"])
     assert "completedActions" not in later
     assert "recentLogs" not in later["pipelines"][0], "and is told once"
+
+
+TRICKLES = """
+import socket
+def trickle():
+    listening = socket.create_server(("127.0.0.1", port_of(overlay["sinks"]["signalbox_agent_exporter"]["address"])))
+    while True:
+        connected, _ = listening.accept()
+        threading.Thread(target=drip, args=[connected], daemon=True).start()
+def drip(connected):
+    try:
+        connected.recv(4096)
+        connected.sendall(b"HTTP/1.1 200 OK\\r\\n\\r\\n")
+        while True:
+            connected.sendall(b"x"); time.sleep(0.1)
+    except OSError:
+        return
+if not validating and "TRICKLE" in config: threading.Thread(target=trickle, daemon=True).start()
+"""
+
+
+def test_children_that_never_finish_telling_their_counts_hold_up_no_heartbeat(
+    start_agent: StartAgent, scripted_server: ScriptedServer, write_vector: WriteVector
+) -> None:
+    """Whose metrics trickle, and who is frozen: heartbeats come all the same, with the others' states."""
+    scripted_server.pipelines = [
+        pipeline_entry(id, config_yaml=f"# {yaml}\n")
+        for id, yaml in (("p1", "TRICKLE"), ("p2", "FREEZE"), ("p3", "FINE"))
+    ]
+    vector = write_vector(TRICKLES + STAYS_UP)
+    start_agent(scripted_server.url, "enroll-1", {"SIGNALBOX_VECTOR_BIN": vector})
+    body = scripted_server.heartbeat_where(lambda body: body["agentHealth"]["pipelinesRunning"] == 3)
+    pids = {p["pipelineId"]: p["pid"] for p in body["pipelines"]}
+    os.kill(pids["p2"], signal.SIGSTOP)
+    seen = body["seq"]
+    for _ in range(2):
+        seen = scripted_server.heartbeat_where(lambda body, seen=seen: body["seq"] > seen, seconds=8)["seq"]
+
+    del scripted_server.pipelines[1]
+    scripted_server.nudge()
+    scripted_server.heartbeat_where(lambda body: len(body["pipelines"]) == 2, seconds=15)
+    assert not psutil.pid_exists(pids["p2"]), "a frozen one ends, too, and without the whole grace"
 
 
 def test_threads_that_hang_do_not_pile_up(tmp_path: Path) -> None:
