@@ -60,11 +60,12 @@ from agent.link import Link
 from agent.plan import AnswerRefusedError, Memory, parse_plan
 from agent.poll import FETCH_DEADLINE_SECONDS
 from agent.protocol import CONFIG_PATH, HEARTBEAT_PATH
+from agent.proxies import proxy_for
 from agent.report import HEARTBEAT_DEADLINE_SECONDS
 from agent.runner import Runner
 from agent.sampler import Sampler, is_healthy
 from agent.saver import Saver
-from agent.settings import Settings
+from agent.settings import Settings, SettingsError
 from agent.state import Agent
 from agent.store import Store, StoreError
 from agent.transport import LinkTiming
@@ -110,14 +111,20 @@ class Loop:
         self._done = False
 
     def run(self) -> None:
-        """Live until told to end. StoreError if there is nothing to begin with."""
+        """Live until told to end. SettingsError or StoreError if there is nothing to begin with."""
         booted = self._remember()
         threading.Thread(target=self._launch, name="launcher", daemon=True).start()
         self._saver.start()
         # SimpleQueue.put may interrupt itself, which a signal handler does.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._queue.put(TerminationRequested()))
-        log.info("agent version=%s url=%s data=%s", __version__, self._settings.url, self._store.data_dir)
+        log.info(
+            "agent version=%s url=%s data=%s proxy=%s",
+            __version__,
+            self._settings.url,
+            self._store.data_dir,
+            proxy_for(self._settings.url, os.environ) or "none",
+        )
         self._runner.ask_version()
         self._handle(booted)
         while not self._done:
@@ -215,7 +222,7 @@ class Loop:
             what = "reading it again" if self._is_token_unread else "enrolling again"
             log.warning("%s; %s", error, what)
         if not enrolled and not self._is_token_unread and self._settings.token is None:
-            raise StoreError(
+            raise SettingsError(
                 "cannot start: SIGNALBOX_TOKEN is not set, and there is no node token in "
                 f"{self._store.data_dir}"
             )

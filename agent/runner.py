@@ -122,9 +122,9 @@ class Runner:
         api_port, metrics_port = ports
         self._put(ChildLaunched(spec.pipeline_id, run, process.pid, api_port, metrics_port))
 
-    def _write_overlay(self, spec: PipelineSpec) -> tuple[Path, tuple[int, int]]:
+    def _write_overlay(self, spec: PipelineSpec) -> tuple[Path, tuple[int, ...]]:
         """What we lay over the pipeline's file: where it is, and which ports it names."""
-        data, ports = self._store.pipeline_dir(spec.pipeline_id) / "data", vector.free_ports()
+        data, ports = self._store.pipeline_dir(spec.pipeline_id) / "data", vector.free_ports(2)
         try:
             text = vector.overlay(spec, data, *ports)
             return self._store.write_pipeline_file(spec.pipeline_id, "agent.yaml", text), ports
@@ -162,7 +162,7 @@ class Runner:
             (folder / "data").mkdir(parents=True, exist_ok=True, mode=0o700)
             config, overlay_file = folder / "pipeline.yaml", folder / "agent.yaml"
             config.write_text(spec.config_yaml)
-            overlay_file.write_text(vector.overlay(spec, folder / "data", *vector.free_ports()))
+            overlay_file.write_text(vector.overlay(spec, folder / "data", *vector.free_ports(2)))
             self._launcher.spawn(
                 vector.validate_command(self._vector_bin, config, overlay_file),
                 vector.child_environment(spec, self._store.data_dir, os.environ),

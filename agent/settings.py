@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from agent.authorities import AuthoritiesRefusedError, check_authorities, named_authorities
+from agent.proxies import ProxyRefusedError, proxy_for
+
 DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)?")
 UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 LOG_LEVELS = {"trace": "DEBUG", "debug": "DEBUG", "info": "INFO", "warn": "WARNING", "warning": "WARNING"} | {
@@ -37,6 +40,8 @@ class Settings:
     """``SIGNALBOX_LABELS``: ``k=v,k=v``, reported beside what the agent finds out by itself."""
     log_level: str
     """``SIGNALBOX_LOG_LEVEL``: debug, info, warning or error; default info."""
+    ca_file: str | None = None
+    """``SIGNALBOX_CA_FILE``: the authorities to trust instead of the usual ones, or what stands in for it."""
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
@@ -55,6 +60,12 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         is_url = False
     if not is_url:
         raise SettingsError(f"cannot start: SIGNALBOX_URL is not an http or https address: {url!r}")
+    try:
+        proxy_for(url, environment)
+        check_authorities(environment)
+    except (ProxyRefusedError, AuthoritiesRefusedError) as error:
+        raise SettingsError(f"cannot start: {error}") from error
+    authorities = named_authorities(environment)
     # A node that changes agents without changing its unit file keeps its folder too.
     is_moved = not environment.get("SIGNALBOX_URL", "").strip()
     default_dir = "/var/lib/vf-agent" if is_moved else "/var/lib/signalbox-agent"
@@ -75,6 +86,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         poll_interval_seconds=_seconds(value("SIGNALBOX_POLL_INTERVAL", "VF_POLL_INTERVAL") or "15"),
         labels=parse_labels(value("SIGNALBOX_LABELS", "VF_NODE_LABELS")),
         log_level=LOG_LEVELS[log_level],
+        ca_file=authorities[1] if authorities is not None else None,
     )
 
 
