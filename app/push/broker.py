@@ -27,7 +27,13 @@ from gevent.event import Event
 from app.push import meters
 from app.push.deadlines import deadline
 from app.push.messages import Envelope, pack, stamped
-from app.push.redis_gate import DEADLINE_SECONDS, RedisAwayError, RedisGate, connection_pool
+from app.push.redis_gate import (
+    DEADLINE_SECONDS,
+    RedisAwayError,
+    RedisGate,
+    connection_pool,
+    lone_connection,
+)
 
 READ_BYTES = 64 * 1024
 ROUNDS_A_TURN = 64
@@ -250,7 +256,7 @@ class Subscriber:
             pause = min(pause * 2, 1.0)
 
     def _connect(self) -> None:
-        connection: Any = self._pool.make_connection()
+        connection = lone_connection(self._pool)
         try:
             connection.connect()
             run_id = _run_id(connection)
