@@ -202,7 +202,9 @@ def revoke(node_id: str, actor: Actor) -> None:
         environment_id = session.scalar(select(Node.environment_id).where(Node.id == node_id))
         if environment_id is None:
             raise NotFoundError("There is no such node.")
-        revisions.touch(session, environment_id)  # so that the sweep looks, should the socket not be reached now
+        revisions.touch(
+            session, environment_id
+        )  # so that the sweep looks, should the socket not be reached now
         node = session.get(Node, node_id, with_for_update=True, populate_existing=True)
         if node is None:
             raise NotFoundError("There is no such node.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -20,22 +21,37 @@ from agent.protocol import (
     SSE_PATH,
     WEBSOCKET_PATH,
 )
-from app import assembly, deployments, enrollment, heartbeats, node_actions, server_settings, tokens
+from app import (
+    assembly,
+    deployments,
+    enrollment,
+    heartbeats,
+    node_actions,
+    sample_results,
+    samples,
+    server_settings,
+    tokens,
+)
 from app.agent_api import push_channel
 from app.agent_api.schemas import Enrollment
 from app.clock import utc_now
 from app.config import Settings
 from app.database import transaction
 from app.enrollment import AuthenticatedNode
-from app.errors import UnauthorizedError
+from app.errors import TooLargeError, UnauthorizedError
 from app.extensions import sock
 from app.failure_limits import FailureLimits
-from app.json_body import read_json, read_model
+from app.json_body import Wire, drain, read_json, read_model
 from app.models import Node
 
 Checked = TypeVar("Checked")
+Report = TypeVar("Report", bound=Wire)
 
 SEEN_AT_MOST_EVERY = timedelta(minutes=1)
+MAX_DRAINED_BYTES = 256 * 1024 * 1024
+"""Of a body that is too large; no agent sends more in the ten seconds that it has."""
+
+log = logging.getLogger("signalbox.agent_api")
 
 blueprint = Blueprint("agent_api", __name__, url_prefix="/api/agent")
 
@@ -118,6 +134,8 @@ def config() -> ResponseReturnValue:
     attempt = ""
     if (pending := node_actions.pending(node.id)) is not None:
         rest["pendingAction"], attempt = pending
+    if offered := samples.offered(node.id, node.environment_id):
+        rest["sampleRequests"] = offered
     tail = json.dumps(rest, separators=(",", ":")).encode()
     etag = hashlib.sha256(f"{node.id} {attempt}".encode() + tail).hexdigest()[:32]
     _note_seen(node)
@@ -133,15 +151,26 @@ def config() -> ResponseReturnValue:
 @blueprint.post("/heartbeat")
 def heartbeat() -> ResponseReturnValue:
     """Take in what the node says runs."""
-    body = read_model(request, heartbeats.Heartbeat, MAX_REPORT_BODY_BYTES)
+    body = _read_report(heartbeats.Heartbeat)
+    if body is None:
+        return jsonify(ok=True)
     heartbeats.record(g.node, body)
     return jsonify(ok=True)
 
 
 @blueprint.post("/samples")
+def take_samples() -> ResponseReturnValue:
+    """Take in what the node shows of the events that it was asked for."""
+    body = _read_report(sample_results.ReportedResults)
+    if body is None:
+        return jsonify(ok=True)
+    sample_results.record(g.node.id, g.node.environment_id, body.results)
+    return jsonify(ok=True)
+
+
 @blueprint.post("/logs")
 def accept_and_skip() -> ResponseReturnValue:
-    """Nothing was asked for and no pipeline's log is followed, so everything in the body is skipped."""
+    """No pipeline's log is followed, so everything in the body is skipped."""
     read_json(request, MAX_REPORT_BODY_BYTES)
     return jsonify(ok=True)
 
@@ -176,6 +205,27 @@ def _limited(token: str | None, check: Callable[[], Checked]) -> Checked:
         raise
     limits.succeeded(digest)
     return result
+
+
+def _read_report(model: type[Report]) -> Report | None:
+    """The body as *model*; ``None`` where it is too large, which ends what the node was asked for.
+
+    The answer is ``200`` all the same: older agents keep what was refused, and send it with more for ever
+    (hazard 27).
+
+    :raises TooLargeError: it is far too large.
+    """
+    node: AuthenticatedNode = g.node
+    # Flask's own limit is the same, and says 413.
+    request.max_content_length = None
+    try:
+        return read_model(request, model, MAX_REPORT_BODY_BYTES)
+    except TooLargeError:
+        drain(request, MAX_DRAINED_BYTES)
+    log.warning("a body of %s was too large and is left out node=%s", request.path, node.id)
+    sample_results.fail_all(node.id, node.environment_id, sample_results.TOO_LARGE)
+    _note_seen(node)
+    return None
 
 
 def _note_seen(node: AuthenticatedNode) -> None:
