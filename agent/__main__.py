@@ -7,11 +7,13 @@ import os
 import sys
 from datetime import UTC, datetime
 
-from agent import __version__
+from agent import __version__, certificates
 from agent.protocol import rfc3339
 from agent.settings import Settings, SettingsError, read_settings
+from agent.starter import start_again
 from agent.store import Store, StoreError
 from agent.transport import LinkTiming
+from agent.update import UpdateTiming
 
 CANNOT_START = 1
 
@@ -26,8 +28,8 @@ class _Formatter(logging.Formatter):
         return super().format(record).replace("\n", "\\n")
 
 
-def main(link_timing: LinkTiming | None = None) -> int:
-    """Run; the exit code. ``link_timing`` is for tests that cannot wait for minutes."""
+def main(link_timing: LinkTiming | None = None, update_timing: UpdateTiming | None = None) -> int:
+    """Run; the exit code. The timings are for tests that cannot wait for minutes."""
     if sys.argv[1:] == ["--version"]:
         print(f"signalbox-agent {__version__}")
         return 0
@@ -36,10 +38,12 @@ def main(link_timing: LinkTiming | None = None) -> int:
         _start_logging(settings)
         store = Store(settings.data_dir)
         store.open()
+        certificates.unpack(store.data_dir)
         # Only now, when it is sure that it will be needed: requests and websocket take a while to import.
         from agent.loop import Loop
 
-        Loop(settings, store, link_timing).run()
+        if Loop(settings, store, link_timing, update_timing).run():
+            return start_again()
     except (SettingsError, StoreError) as error:
         print(error, file=sys.stderr)
         return CANNOT_START
