@@ -47,6 +47,8 @@ class Orders:
 
     def __init__(self, random: Random, timing: UpdateTiming) -> None:
         self.wants_restart = False
+        self.was_asked_to_restart = False
+        """This life is what an operator has asked for."""
         self._random = random
         self._timing = timing
         self._ledger = Ledger()
@@ -69,6 +71,7 @@ class Orders:
         for record in self._ledger.open():
             if record.type != ActionType.SELF_UPDATE:
                 # Whatever was to be restarted, it has been.
+                self.was_asked_to_restart = True
                 self._ledger.finish(record.action_id, None)
             elif record.action_id == standing.last_action_id:
                 self._ledger.finish(record.action_id, standing.last_error)

@@ -251,7 +251,9 @@ class Agent:
         if event.pipelines:
             names = ",".join(f"{spec.pipeline_id}@{spec.version}" for spec in event.pipelines)
             actions.append(Log(logging.INFO, f"remembered pipelines={names}"))
-        return actions + self._supervisor.remember(event.pipelines, event.declined, now)
+        # A restart that was asked for is also a wish to try again what has failed.
+        declined = event.declined if not self._orders.was_asked_to_restart else ()
+        return actions + self._supervisor.remember(event.pipelines, declined, now)
 
     def _start_talking(self, now: float) -> None:
         self._enrolled = True

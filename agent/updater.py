@@ -195,6 +195,9 @@ class Updater:
                 answer = self._follow(session, url)
                 return _copy(answer, attempt, write)
         except (requests.RequestException, ValueError) as error:
+            if isinstance(error, requests.RequestException) and error.request is not None:
+                # Where it led to, in the end.
+                url = error.request.url or url
             reason = f"it took more than {DOWNLOAD_SECONDS:g} s" if attempt.is_cut else root_cause(error)
             raise UpdateError(f"cannot fetch {url}: {reason}") from error
         finally:

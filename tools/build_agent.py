@@ -113,9 +113,9 @@ def _library(name: str) -> dict[str, bytes]:
     try:
         found = distribution(name)
     except PackageNotFoundError as error:
-        raise BuildError(f"{name} is not installed; run make environment") from error
+        raise BuildError(f"{name} is not installed; run make agent") from error
     if found.version != (wanted := _pinned(name)):
-        raise BuildError(f"{name} {found.version} is installed, not {wanted}; run make environment")
+        raise BuildError(f"{name} {found.version} is installed, not {wanted}; run make agent")
     return {
         path.as_posix(): Path(str(found.locate_file(path))).read_bytes()
         for path in sorted(found.files or [])

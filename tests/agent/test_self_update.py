@@ -20,8 +20,10 @@ from tests.support.until import until
 
 Build = Callable[..., AgentFile]
 
-TIMING = {"patience": 6.0, "longest": 5.0, "retry": 1.0, "margin": 3.0}
-"""Of the trials that the old agent begins; a good one takes two or three seconds."""
+TIMING = {"patience": 30.0, "longest": 3.0, "retry": 1.0, "margin": 10.0}
+"""Of the trials that the old agent begins; a good one takes three seconds."""
+IMPATIENT = {"patience": 3.0, "longest": 2.0, "retry": 0.5, "margin": 2.0}
+"""For files that cannot be accepted."""
 OLD, NEW = "0.1.0", "0.2.0"
 PATH = "/files/agent.pyz"
 CANNOT_IMPORT = (
@@ -131,6 +133,12 @@ def start_node(
 
 
 @pytest.fixture
+def impatient_node(start_node: Callable[..., Node], build: Build) -> Node:
+    """The same, for trials that fail."""
+    return start_node(file=build(OLD, timing=IMPATIENT))
+
+
+@pytest.fixture
 def node(start_node: Callable[..., Node]) -> Node:
     """A node of the old version."""
     return start_node()
@@ -174,14 +182,15 @@ def test_a_file_that_does_not_start_stops_nothing(node: Node, build: Build) -> N
     ("main", "reason"),
     [
         (CANNOT_IMPORT, "it ended with exit code 1 before it was accepted"),
-        (NEVER_REPORTS, "it was not accepted within 9 s of its start"),
+        (NEVER_REPORTS, "it was not accepted within 5 s of its start"),
         (CANNOT_IMPORT.replace("import nothing", "sys.exit(0)"), "it ended with exit code 0"),
         (CANNOT_IMPORT.replace("import nothing", "import os\nos.kill(os.getpid(), 9)"), "ended by signal 9"),
     ],
     ids=["import", "silent", "leaves", "killed"],
 )
-def test_the_old_file_comes_back(node: Node, build: Build, main: str, reason: str) -> None:
+def test_the_old_file_comes_back(impatient_node: Node, build: Build, main: str, reason: str) -> None:
     """Under the same process id, with its children; and that file is not tried again under another action."""
+    node = impatient_node
     pid = node.agent.process.pid
     bad = build(main=main)
     node.offer(bad)
@@ -205,15 +214,16 @@ def test_the_old_file_comes_back(node: Node, build: Build, main: str, reason: st
     assert node.server.downloads == [PATH]
 
 
-def test_an_agent_that_makes_a_pipeline_worse_is_not_kept(node: Node, build: Build) -> None:
+def test_an_agent_that_makes_a_pipeline_worse_is_not_kept(impatient_node: Node, build: Build) -> None:
     """It reports well, but what ran does not run under it."""
+    node = impatient_node
     node.offer(
         build(changes={"agent/vector.py": ('return [vector_bin, "--config"', 'return ["/none", "--config"')})
     )
 
     version, error = node.outcome()
     assert version == OLD
-    assert error == "went back from 0.2.0: within 6 s it did not get pipeline p1 and p2 to run"
+    assert error == "went back from 0.2.0: within 3 s it did not get pipeline p1 and p2 to run"
     node.runs(OLD)
 
 
@@ -233,8 +243,9 @@ def test_a_server_that_is_away_decides_nothing(node: Node, build: Build) -> None
     assert len(node.vectors()) == 2
 
 
-def test_a_server_that_stays_away_is_waited_for_three_times(node: Node, build: Build) -> None:
+def test_a_server_that_stays_away_is_waited_for_three_times(impatient_node: Node, build: Build) -> None:
     """Each time the old agent had an answer in between; then it is an outcome like any other."""
+    node = impatient_node
     nowhere = ("self._url = url", 'self._url = "http://127.0.0.1:1"')
     node.offer(build(changes={"agent/api.py": nowhere}))
 
