@@ -60,7 +60,8 @@ class Orders:
         """The update that is being fetched."""
         self._judge: TrialJudge | None = None
         self._is_ending = False
-        self._judge_not_before = 0.0
+        self._judge_again_at: float | None = None
+        """The verdict could not be written; until then."""
         self._retry_at = math.inf
 
     def boot(self, records: Iterable[ActionRecord], standing: Standing, now: float) -> list[CompletedAction]:
@@ -146,8 +147,13 @@ class Orders:
             self._wanted = Wanted(retry.action_id, retry.version, "", retry.digest)
             return [BeginTrial(replace(retry, had_link=facts.has_link, running=tuple(sorted(facts.running))))]
         judge = self._judge
-        if judge is None or self._is_ending or now < self._judge_not_before:
+        if (
+            judge is None
+            or self._is_ending
+            or (self._judge_again_at is not None and now < self._judge_again_at)
+        ):
             return []
+        self._judge_again_at = None
         actions: list[Action] = []
         earlier = judge.extension
         verdict = judge.judge(now, has_link=facts.has_link, running=facts.running, wanted=facts.wanted)
@@ -170,7 +176,7 @@ class Orders:
                 line = f"update version={trial.version} put off error={verdict.reason!r}"
             return [Log(logging.ERROR, line)]
         if event.error is not None:
-            self._is_ending, self._judge_not_before = False, now + VERDICT_RETRY_SECONDS
+            self._is_ending, self._judge_again_at = False, now + VERDICT_RETRY_SECONDS
             return [Log(logging.ERROR, f"update not accepted yet error={event.error!r}")]
         self._judge = None
         self._completed.append(CompletedAction(trial.action_id))
@@ -211,7 +217,7 @@ class Orders:
     def next_deadline(self) -> float:
         """When :meth:`due` has something to do."""
         if self._judge is not None and not self._is_ending:
-            return max(self._judge.next_deadline(), self._judge_not_before)
+            return self._judge_again_at or self._judge.next_deadline()
         return self._retry_at
 
     def _update(self, action: PendingAction) -> list[Action]:

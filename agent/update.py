@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from agent import ed25519
 from agent.plan import PendingAction
 
-VERSION = re.compile(r"\d{1,9}(?:\.\d{1,9}){0,3}")
+VERSION = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9}){0,3}")
 CHECKSUM = re.compile(r"(?:sha256:)?([0-9a-fA-F]{64})")
 
 
