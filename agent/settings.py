@@ -100,12 +100,9 @@ def parse_labels(text: str) -> dict[str, str]:
 
 
 def _deployment_mode(text: str) -> DeploymentMode | None:
-    try:
+    if text in ("", DeploymentMode.STANDALONE, DeploymentMode.DOCKER):
         return DeploymentMode(text) if text else None
-    except ValueError as error:
-        raise SettingsError(
-            f"cannot start: SIGNALBOX_DEPLOYMENT_MODE is neither STANDALONE nor DOCKER: {text!r}"
-        ) from error
+    raise SettingsError(f"cannot start: SIGNALBOX_DEPLOYMENT_MODE is neither STANDALONE nor DOCKER: {text!r}")
 
 
 def _update_key(text: str) -> str | None:

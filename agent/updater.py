@@ -190,38 +190,33 @@ class Updater:
         timer.daemon = True
         timer.start()
         try:
-            # Without the node's token: the file may lie on anybody's server.
-            with open_session(attempt, None) as session:
-                answer = self._follow(session, url)
-                return _copy(answer, attempt, write)
+            for _ in range(REDIRECTS + 1):
+                if (refusal := refuse_url(url, allow_http=self._settings.allow_http_update)) is not None:
+                    raise UpdateError(refusal)
+                # Without the node's token: the file may lie on anybody's server.
+                with open_session(attempt, None) as session:
+                    answer = session.get(
+                        url,
+                        headers={
+                            "User-Agent": USER_AGENT,
+                            "Accept-Encoding": "identity",
+                            "Connection": "close",
+                        },
+                        timeout=(CONNECT_SECONDS, READ_SECONDS),
+                        allow_redirects=False,
+                        stream=True,
+                    )
+                    if answer.status_code == 200:
+                        return _copy(answer, attempt, write)
+                    location = answer.headers.get("Location")
+                    if answer.status_code not in (301, 302, 303, 307, 308) or not location:
+                        raise UpdateError(f"cannot fetch {url}: it was answered with {answer.status_code}")
+                url = urljoin(url, location)
         except (requests.RequestException, ValueError) as error:
-            if isinstance(error, requests.RequestException) and error.request is not None:
-                # Where it led to, in the end.
-                url = error.request.url or url
             reason = f"it took more than {DOWNLOAD_SECONDS:g} s" if attempt.is_cut else root_cause(error)
             raise UpdateError(f"cannot fetch {url}: {reason}") from error
         finally:
             timer.cancel()
-
-    def _follow(self, session: requests.Session, url: str) -> requests.Response:
-        headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", "Connection": "close"}
-        for _ in range(REDIRECTS + 1):
-            if (refusal := refuse_url(url, allow_http=self._settings.allow_http_update)) is not None:
-                raise UpdateError(refusal)
-            answer = session.get(
-                url,
-                headers=headers,
-                timeout=(CONNECT_SECONDS, READ_SECONDS),
-                allow_redirects=False,
-                stream=True,
-            )
-            if answer.status_code == 200:
-                return answer
-            location = answer.headers.get("Location")
-            answer.close()
-            if answer.status_code not in (301, 302, 303, 307, 308) or not location:
-                raise UpdateError(f"cannot fetch {url}: it was answered with {answer.status_code}")
-            url = urljoin(url, location)
         raise UpdateError(f"cannot fetch {url}: there were more than {REDIRECTS} redirects")
 
     def _check(self, wanted: Wanted) -> None:
