@@ -114,6 +114,8 @@ class SendHeartbeat:
     health: Health
     completed_actions: tuple[CompletedAction, ...] = ()
     sample_results: tuple[SampleResult, ...] = ()
+    is_on_trial: bool = False
+    """This version was not accepted yet."""
 
 
 @dataclass(frozen=True, slots=True)

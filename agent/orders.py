@@ -80,6 +80,11 @@ class Orders:
                 self._ledger.finish(record.action_id, CUT_OFF)
         return [CompletedAction(record.action_id, record.error) for record in self._ledger.owed()]
 
+    @property
+    def is_on_trial(self) -> bool:
+        """Whether this life has yet to be accepted."""
+        return self._judge is not None
+
     def is_new(self, action: PendingAction) -> bool:
         """Take note of an action; false if it was taken up before."""
         return self._ledger.take_up(action)

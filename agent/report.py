@@ -76,6 +76,8 @@ class Report:
         running_revision: str | None,
         tried_revision: str | None,
         health: Health,
+        *,
+        is_on_trial: bool = False,
     ) -> list[Action]:
         """Send one now."""
         # Bounded here and nowhere else, so that what a heartbeat carries is always the head of the list.
@@ -93,6 +95,7 @@ class Report:
                 health=health,
                 completed_actions=tuple(self._completed),
                 sample_results=tuple(self._sample_results),
+                is_on_trial=is_on_trial,
             )
         ]
 

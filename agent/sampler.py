@@ -45,7 +45,8 @@ class Sampler:
         body: dict[str, object] = {
             "pipelines": pipelines,
             "hostMetrics": host.host_metrics(),
-            "agentVersion": __version__,
+            # A server that reads its wish from it would take an update for done that may yet be given up.
+            "agentVersion": __version__ if not heartbeat.is_on_trial else None,
             "vectorVersion": self._runner.version(),
             "deploymentMode": self._deployment_mode,
             "labels": self._labels,

@@ -237,7 +237,9 @@ class Agent:
         actions += self._report.overdue(now)
         if self._report.is_due(now):
             reports = self._supervisor.reports(now)
-            actions += self._report.begin(now, reports, running, tried, self._health(now))
+            actions += self._report.begin(
+                now, reports, running, tried, self._health(now), is_on_trial=self._orders.is_on_trial
+            )
         return actions
 
     def _boot(self, event: Booted, now: float) -> list[Action]:

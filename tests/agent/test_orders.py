@@ -191,6 +191,7 @@ def test_a_trial_ends_well_and_the_new_agent_tells_of_it() -> None:
     story >> ChildHealthy("p1", 1)
     story.wait_for(SendHeartbeat)
     assert story.last.completed_actions == ()
+    assert story.last.is_on_trial
     story >> HeartbeatSent(story.last.generation)
     story.wait_for(EndTrial)
     assert story.last.verdict == Verdict()
@@ -198,6 +199,7 @@ def test_a_trial_ends_well_and_the_new_agent_tells_of_it() -> None:
     story >> ActionPushed(RESTART)
     story >> TrialEnded(Verdict())
     assert CompletedAction("u1") in told(story)
+    assert not story.last.is_on_trial
 
 
 def test_an_acceptance_that_cannot_be_written_is_tried_again() -> None:

@@ -1,6 +1,5 @@
 """An agent of one file updates itself: real processes, real files, and everything that can go wrong on the way."""
 
-import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -58,7 +57,7 @@ class Node:
         """A heartbeat of this version with both pipelines up."""
         return self.server.heartbeat_where(
             lambda body: (
-                body["agentVersion"] == version
+                body.get("agentVersion") == version
                 and [p["status"] for p in body["pipelines"]] == ["RUNNING", "RUNNING"]
             ),
             seconds,
@@ -102,7 +101,7 @@ class Node:
     def restart_by_hand(self) -> None:
         """As a service manager does it once the main process has ended."""
         until(lambda: not self.agent.process.is_running, what="the end of the agent", seconds=20)
-        until(lambda: not self.vectors(), what="the end of its children", seconds=10)
+        until(lambda: not self.vectors() and not self.agents(), what="the end of its children", seconds=10)
         self.agent.start()
 
 
@@ -183,10 +182,8 @@ def test_a_file_that_does_not_start_stops_nothing(node: Node, build: Build) -> N
     [
         (CANNOT_IMPORT, "it ended with exit code 1 before it was accepted"),
         (NEVER_REPORTS, "it was not accepted within 5 s of its start"),
-        (CANNOT_IMPORT.replace("import nothing", "sys.exit(0)"), "it ended with exit code 0"),
-        (CANNOT_IMPORT.replace("import nothing", "import os\nos.kill(os.getpid(), 9)"), "ended by signal 9"),
     ],
-    ids=["import", "silent", "leaves", "killed"],
+    ids=["import", "silent"],
 )
 def test_the_old_file_comes_back(impatient_node: Node, build: Build, main: str, reason: str) -> None:
     """Under the same process id, with its children; and that file is not tried again under another action."""
@@ -299,8 +296,9 @@ def test_a_kill_or_a_full_disk_before_the_trial_changes_nothing(node: Node, buil
 
 def test_a_guard_that_is_killed_takes_all_along_and_the_trial_goes_on(node: Node, build: Build) -> None:
     """No orphans; the service manager's next start begins the trial again, and it is accepted."""
-    node.offer(build())
-    until(lambda: "on trial start=1" in node.agent.log.read_text(), what="the trial", seconds=20)
+    before = node.vectors()
+    node.offer(build(changes={"agent/child.py": ("settle: float = 2.0", "settle: float = 4.0")}))
+    until(lambda: len(set(node.vectors()) - set(before)) == 2, what="children of the new agent", seconds=20)
     node.agent.kill()
     node.restart_by_hand()
 
@@ -308,45 +306,6 @@ def test_a_guard_that_is_killed_takes_all_along_and_the_trial_goes_on(node: Node
     node.runs(NEW)
     assert "on trial start=2" in node.agent.log.read_text()
     assert len(node.vectors()) == 2
-
-
-def test_a_trial_is_not_begun_for_ever(node: Node, build: Build) -> None:
-    """Killed each time before it could be judged: three times, then the old one stays."""
-    node.offer(build(main=NEVER_REPORTS))
-    for start in (1, 2, 3):
-        until(lambda n=start: f"on trial start={n}" in node.agent.log.read_text(), what="a trial", seconds=20)  # type: ignore[misc]
-        node.agent.kill()
-        node.restart_by_hand()
-
-    version, error = node.outcome()
-    assert (version, error) == (OLD, "went back from 0.2.0: it was started 3 times and never accepted")
-    node.runs(OLD)
-
-
-def test_an_installed_file_that_is_replaced_by_hand_wins(node: Node, build: Build) -> None:
-    """Whatever was fetched before."""
-    node.offer(build())
-    assert node.outcome() == (NEW, None)
-    node.agent.stop()
-    installed = Path(node.agent.command[-1])
-    os.replace(build("0.1.5").path, installed)
-    node.agent.start()
-
-    node.runs("0.1.5")
-    assert "current" not in node.state
-
-
-def test_a_damaged_file_is_not_run(node: Node, build: Build) -> None:
-    """The installed one is always there to fall back on."""
-    node.offer(build())
-    assert node.outcome() == (NEW, None)
-    node.agent.stop()
-    current = node.agent.data / "update" / node.state["current"]["file"]
-    current.write_bytes(current.read_bytes()[:-1000])
-    node.agent.start()
-
-    node.runs(OLD)
-    assert "is damaged or gone, not run" in node.agent.log.read_text()
 
 
 def test_the_whole_agent_restarts_once(node: Node) -> None:

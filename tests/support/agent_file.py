@@ -27,14 +27,16 @@ class AgentFile:
         version: str,
         *,
         main: str | None = None,
+        agent: str | None = None,
         timing: Mapping[str, float] | None = None,
         changes: Mapping[str, tuple[str, str]] | None = None,
         key: Ed25519PrivateKey | None = None,
     ) -> None:
         """Built into `folder`, which exists.
 
-        `main` replaces what is run first; `timing` are the delays (see agent/update.py) of the trials that this
-        agent begins; `changes` are by file a text and what stands in its place.
+        `main` replaces what is run first, the starter; `agent` replaces agent/__main__.py; `timing` are the
+        delays (see agent/update.py) of the trials that this agent begins; `changes` are by file a text and what
+        stands in its place.
         """
         files = dict(_sources())
         for name, (old, new) in {
@@ -49,6 +51,8 @@ class AgentFile:
             )
         if main is not None:
             files[MAIN] = main.encode()
+        if agent is not None:
+            files["agent/__main__.py"] = agent.encode()
         self.version = version
         self.content = archive(files, key)
         self.description = describe(self.content, version, key)
