@@ -7,7 +7,6 @@ import logging
 import os
 import queue
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -253,13 +252,10 @@ class Updater:
 
 def _copy(answer: requests.Response, attempt: Attempt, write: Callable[[bytes], object]) -> str:
     digest, length = hashlib.sha256(), 0
-    deadline = time.monotonic() + DOWNLOAD_SECONDS
     for part in answer.iter_content(64 * 1024):
         length += len(part)
         if length > MOST_BYTES:
             raise UpdateError(f"what {answer.url} answers is larger than {MOST_BYTES} bytes")
-        if time.monotonic() > deadline:
-            attempt.cut()
         digest.update(part)
         write(part)
     if attempt.is_cut:
