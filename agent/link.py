@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 import logging
-import socket
-import ssl
 import struct
 import threading
 from collections.abc import Callable
@@ -43,7 +41,7 @@ from agent.session import (
     CONNECT_SECONDS,
     USER_AGENT,
     Attempt,
-    ca_bundle,
+    connect,
     open_session,
     parse_retry_after,
     root_cause,
@@ -134,18 +132,11 @@ class _WebSocket:
         self._url = url
         self._headers = {"Authorization": f"Bearer {token}", **headers}
         self._read_seconds = read_seconds
-        self._websocket = websocket.WebSocket(
-            enable_multithread=True, sockopt=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
-        )
+        self._websocket = websocket.WebSocket(enable_multithread=True)
+        self._attempt = Attempt()
 
     def cut(self) -> None:
-        # `sock` is None until connected, and again once the thread has closed it.
-        connected = self._websocket.sock
-        if connected is not None:
-            try:
-                connected.shutdown(socket.SHUT_RDWR)
-            except OSError as error:
-                log.debug("link generation=%d was down already: %s", self._generation, error)
+        self._attempt.cut()
 
     def open_and_read(self, put: Put) -> LinkClosed:
         generation = self._generation
@@ -157,16 +148,13 @@ class _WebSocket:
             return _refused(generation, error.status_code, (error.resp_headers or {}).get("retry-after"))
         except websocket.WebSocketTimeoutException:
             return LinkClosed(generation, "nothing was heard in time")
-        except (websocket.WebSocketException, OSError, ValueError) as error:
-            text = f"{type(error).__name__}: {error}"[:300]
-            return LinkClosed(generation, text, unreachable=not _was_reached(error))
+        except (websocket.WebSocketException, HTTPError, OSError, ValueError) as error:
+            return LinkClosed(generation, root_cause(error), unreachable=not self._attempt.is_connected)
         finally:
             self._websocket.shutdown()  # type: ignore[no-untyped-call]  # theirs is not annotated
 
     def _connect(self) -> None:
-        if self._url.startswith("wss:"):
-            # The same authorities as for everything else that is asked of this server.
-            self._websocket.sock_opt.sslopt = {"ca_certs": ca_bundle()}
+        connected = connect(self._url, self._attempt, CONNECT_SECONDS)
         # Without redirects: the token goes to the address that the server named and nowhere else.
         self._websocket.connect(  # type: ignore[no-untyped-call]  # theirs is not annotated
             self._url,
@@ -174,6 +162,7 @@ class _WebSocket:
             suppress_origin=True,
             redirect_limit=0,
             timeout=CONNECT_SECONDS,
+            socket=connected,
         )
         self._websocket.settimeout(self._read_seconds)
 
@@ -336,18 +325,6 @@ def _check_is_stream(answer: requests.Response) -> None:
     encoding = answer.headers.get("Content-Encoding", "identity").strip().lower()
     if kind != "text/event-stream" or encoding != "identity":
         raise BrokenStreamError(f"the answer is no event stream: {kind[:100]!r}, {encoding[:100]!r}")
-
-
-def _was_reached(error: Exception) -> bool:
-    """Whether a WebSocket failed on an open connection, to the server or to a proxy before it.
-
-    A timeout before that is a plain TimeoutError; a certificate is refused for every kind of request alike.
-    """
-    if isinstance(error, ConnectionRefusedError | websocket.WebSocketAddressException):
-        return False
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return False
-    return isinstance(error, websocket.WebSocketException | ConnectionError | ssl.SSLError)
 
 
 def _spread_seconds(value: object) -> float:

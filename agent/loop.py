@@ -67,10 +67,11 @@ from agent.link import Link
 from agent.plan import AnswerRefusedError, Declined, PipelineSpec, parse_plan
 from agent.poll import FETCH_DEADLINE_SECONDS
 from agent.protocol import CONFIG_PATH, HEARTBEAT_PATH
+from agent.proxies import proxy_for
 from agent.report import HEARTBEAT_DEADLINE_SECONDS
 from agent.runner import Runner
 from agent.sampler import Sampler, is_healthy
-from agent.settings import Settings
+from agent.settings import Settings, SettingsError
 from agent.state import Agent
 from agent.store import Store, StoreError
 from agent.transport import LinkTiming
@@ -122,13 +123,22 @@ class Loop:
         self._end: Exit | None = None
 
     def run(self) -> bool:
-        """Live until told to end; whether to begin anew. StoreError if there is nothing to begin with."""
+        """Live until told to end; whether to begin anew.
+
+        SettingsError or StoreError if there is nothing to begin with.
+        """
         booted = self._remember()
         threading.Thread(target=self._launch, name="launcher", daemon=True).start()
         # SimpleQueue.put may interrupt itself, which a signal handler does.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._queue.put(TerminationRequested()))
-        log.info("agent version=%s url=%s data=%s", __version__, self._settings.url, self._store.data_dir)
+        log.info(
+            "agent version=%s url=%s data=%s proxy=%s",
+            __version__,
+            self._settings.url,
+            self._store.data_dir,
+            proxy_for(self._settings.url, os.environ) or "none",
+        )
         self._runner.ask_version()
         self._handle(booted)
         while self._end is None:
@@ -221,7 +231,7 @@ class Loop:
         self._store.remove_leftovers()
         enrolled = self._is_enrolled()
         if not enrolled and self._settings.token is None:
-            raise StoreError(
+            raise SettingsError(
                 "cannot start: SIGNALBOX_TOKEN is not set, and there is no node token in "
                 f"{self._store.data_dir}"
             )

@@ -9,7 +9,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from agent import places
+from agent.authorities import AuthoritiesRefusedError, check_authorities, named_authorities
 from agent.protocol import DeploymentMode
+from agent.proxies import ProxyRefusedError, proxy_for
 from agent.update import parse_keys
 
 DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)?")
@@ -47,6 +49,8 @@ class Settings:
     """``SIGNALBOX_UPDATE_KEY``: Ed25519 public keys, base64 by comma; an update must be signed with one of them."""
     allow_http_update: bool = False
     """``SIGNALBOX_ALLOW_HTTP_UPDATE``: 1 lets a new agent come over plain http."""
+    ca_file: str | None = None
+    """``SIGNALBOX_CA_FILE``: the authorities to trust instead of the usual ones, or what stands in for it."""
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
@@ -65,6 +69,12 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         is_url = False
     if not is_url:
         raise SettingsError(f"cannot start: SIGNALBOX_URL is not an http or https address: {url!r}")
+    try:
+        proxy_for(url, environment)
+        check_authorities(environment)
+    except (ProxyRefusedError, AuthoritiesRefusedError) as error:
+        raise SettingsError(f"cannot start: {error}") from error
+    authorities = named_authorities(environment)
     data_dir = places.data_dir(environment)
     if "$" in data_dir or "\n" in data_dir:
         # Vector would take it for a variable in the file that we write for it.
@@ -85,6 +95,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         deployment_mode=_deployment_mode(environment.get("SIGNALBOX_DEPLOYMENT_MODE", "").strip().upper()),
         update_key=_update_key(environment.get("SIGNALBOX_UPDATE_KEY", "").strip()),
         allow_http_update=environment.get("SIGNALBOX_ALLOW_HTTP_UPDATE", "").strip() == "1",
+        ca_file=authorities[1] if authorities is not None else None,
     )
 
 

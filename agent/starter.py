@@ -38,7 +38,7 @@ def main() -> int:
         from agent.check import check
 
         return check()
-    if not sys.argv[1:] and installation.started_by() is None:
+    if sys.argv[1:] in ([], ["run"]) and installation.started_by() is None:
         return _start(Path(sys.argv[0]).absolute())
     return _be_the_agent()
 
@@ -242,7 +242,7 @@ def _is_locked(data_dir: Path) -> bool:
 
 
 def _be_the_agent() -> int:
-    from agent.__main__ import main as agent
+    from agent.command_line import main as agent
 
     return agent()
 

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from agent.plan import PipelineSpec
+from agent.proxies import without_credentials
 
 COMPONENT_PREFIX = "signalbox_agent_"
 """Of the components that we add; they are left out of every count."""
@@ -35,17 +36,15 @@ INHERITED = frozenset(
         "SSL_CERT_FILE",
         "SSL_CERT_DIR",
         "RUST_BACKTRACE",
-        "HTTP_PROXY",
-        "HTTPS_PROXY",
         "NO_PROXY",
-        "ALL_PROXY",
-        "http_proxy",
-        "https_proxy",
         "no_proxy",
-        "all_proxy",
     }
 )
 """What a child gets of the agent's environment. A pipeline's author can read all of it: no token is here."""
+PROXIES = frozenset(
+    {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"},
+)
+"""What a child gets without the user and password in it."""
 OWN_DATA_DIR = re.compile(r"""^\s*\{?\s*["']?data_dir["']?\s*:""", re.MULTILINE)
 LOG_LEVEL = re.compile(r"[A-Za-z0-9_:=,.-]{1,200}")
 
@@ -94,7 +93,12 @@ def version_command(vector_bin: str) -> list[str]:
 
 def plain_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """What every Vector that we run gets of ``environment``."""
-    return {name: value for name, value in environment.items() if name in INHERITED or name.startswith("LC_")}
+    inherited = {
+        name: value for name, value in environment.items() if name in INHERITED or name.startswith("LC_")
+    }
+    # Sinks want the way out too, but whoever writes a pipeline can read this: a password stays with the agent.
+    proxies = {name: without_credentials(value) for name, value in environment.items() if name in PROXIES}
+    return inherited | proxies
 
 
 def child_environment(spec: PipelineSpec, data_dir: Path, environment: Mapping[str, str]) -> dict[str, str]:

@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import bindparam, delete, select
 from sqlalchemy.orm import Session
 
-from app import audit, tokens
+from app import audit, revisions, tokens
 from app.audit import Actor
 from app.clock import utc_now
 from app.database import db, transaction
@@ -199,7 +199,11 @@ def revoke(node_id: str, actor: Actor) -> None:
     """
 
     def work(session: Session) -> None:
-        node = session.get(Node, node_id, with_for_update=True)
+        environment_id = session.scalar(select(Node.environment_id).where(Node.id == node_id))
+        if environment_id is None:
+            raise NotFoundError("There is no such node.")
+        revisions.touch(session, environment_id)  # so that the sweep looks, should the socket not be reached now
+        node = session.get(Node, node_id, with_for_update=True, populate_existing=True)
         if node is None:
             raise NotFoundError("There is no such node.")
         node.revoked_at = node.revoked_at or utc_now()

@@ -16,7 +16,7 @@ from app.audit import Actor
 from app.database import snapshot, transaction
 from app.errors import ConflictError, NotFoundError
 from app.ids import is_id
-from app.models import DeploymentNode, Environment, Node, NodePipeline, Pipeline
+from app.models import DeploymentNode, Node, NodePipeline, Pipeline
 from app.push import messages
 from app.switchboard_process import switchboard
 
@@ -113,7 +113,8 @@ def delete(node_id: str, actor: Actor) -> None:
     def work(session: Session) -> str:
         # The environment first, as a deploy does: it may be writing rows that refer to this node.
         environment_id = _get(session, node_id).environment_id
-        session.get(Environment, environment_id, with_for_update={"key_share": True})
+        # So also the sweep looks, should the socket not be reached now.
+        revisions.touch(session, environment_id)
         node = _get(session, node_id, again=True)
         audit.record(
             session,

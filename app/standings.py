@@ -43,6 +43,12 @@ class DatabaseQuestions:
         with self._asking():
             return standings(node_ids)
 
+    def nonces(self, environment_ids: Sequence[str]) -> dict[str, str]:
+        """The nonce of each environment; one that does not exist is left out."""
+        query = select(Environment.id, Environment.nonce).where(Environment.id.in_(environment_ids))
+        with self._asking(), current_engine().connect() as connection:
+            return {row.id: row.nonce for row in connection.execute(query)}
+
     def record_nudged(self, written: Sequence[tuple[str, str, datetime]]) -> None:
         """Note when nudges were written to sockets."""
         with self._asking():
@@ -121,6 +127,7 @@ def standings(node_ids: Sequence[str]) -> dict[str, Standing]:
         wanted = plans[row.environment_id].for_node(labels, row.maintenance_mode)
         result[row.id] = Standing(
             environment_id=row.environment_id,
+            nonce=nonces[row.environment_id],
             is_welcome=row.revoked_at is None,
             wanted_revision=wanted.revision,
             is_behind=is_behind(wanted, row.running_revision, row.tried_revision, versions.get(row.id, {})),

@@ -136,6 +136,8 @@ class Connection:
     last_received: float = 0.0
     """Monotonic time of the last byte from the agent."""
     last_nudged: float = -1e9
+    settled_nonce: str | None = None
+    """The nonce of its environment under which the node was last found to have done what it should."""
     buffer: bytearray | None = None
     fragments: frames.Fragments | None = None
     outbox: Outbox | None = None

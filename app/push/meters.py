@@ -14,6 +14,7 @@ PUBLISHED = Counter("signalbox_nudges_published", "Nudges that were published, o
 WRITTEN = Counter("signalbox_nudges_written", "Nudges that were written to a socket")
 COALESCED = Counter("signalbox_nudges_coalesced", "Nudges that took the place of one still waiting")
 RESENT = Counter("signalbox_nudges_resent", "Nudges that the sweep sent to nodes that were behind")
+SWEPT = Counter("signalbox_nodes_swept", "Connected nodes that a sweep has asked the database about")
 DEAF = Counter(
     "signalbox_deaf_nodes", "Connected nodes that were to be nudged and were not: found by the sweep"
 )

@@ -13,6 +13,8 @@ class Standing:
     """What the database says of a node that is connected."""
 
     environment_id: str
+    nonce: str
+    """Of the environment, when this was asked."""
     is_welcome: bool
     """False for a revoked node."""
     wanted_revision: str
@@ -24,6 +26,9 @@ class Questions(Protocol):
 
     def standings(self, node_ids: Sequence[str]) -> dict[str, Standing]:
         """How each node stands; one that does not exist is left out."""
+
+    def nonces(self, environment_ids: Sequence[str]) -> dict[str, str]:
+        """The nonce of each environment: another one means that its nodes may have to do something else."""
 
     def record_nudged(self, written: Sequence[tuple[str, str, datetime]]) -> None:
         """Nudges were written: (deployment id, node id, when)."""

@@ -18,6 +18,8 @@ AGAIN_AFTER_SECONDS = (30.0, 60.0, 120.0, 300.0)
 """A node that stays behind is nudged again after these; the last one repeats (hazard 8)."""
 RECENTLY_NUDGED_SECONDS = 20.0
 NODES_A_QUERY = 500
+WHOLE_EVERY = 10
+"""Every so many sweeps ask about all nodes; those between only where something can have changed (hazard 9)."""
 NUDGES_A_STEP = 200
 STEP_SECONDS = 0.1
 """Pacing: at most so many nudges in each step, so that a resync is no herd (hazard 9)."""
@@ -63,6 +65,7 @@ class Sweep:
         self._patience = Patience()
         self._heard_since = time.monotonic()
         self._last_begun = time.monotonic()
+        self._count = 0
         self.progressed_at = time.monotonic()
         """Monotonic time of the last step: a question answered or given up, a portion of nudges."""
 
@@ -77,16 +80,22 @@ class Sweep:
                     continue
                 if standing is None or connection.revision != standing.wanted_revision:
                     self._hub.deliver(connection, messages.CONNECTED)
+                else:
+                    _settle(connection, standing)
 
     def run_once(self, *, at_once: bool) -> None:
-        """Nudge all connections that are behind, paced; *at_once* also those whose next turn has not come."""
+        """Nudge all connections that are behind, paced; *at_once* also those whose next turn has not come.
+
+        A node that was found up to date is asked about again once its environment's nonce is another one, which
+        is so after everything that changes what it must do or ends its token. Every tenth sweep trusts nobody.
+        """
         now = self.progressed_at = time.monotonic()
         heard, self._heard_since = self._hub.heard_since(self._heard_since), now
         last_begun, self._last_begun = self._last_begun, now
         behind: list[str] = []
-        held = self._hub.connections()
-        for start in range(0, len(held), NODES_A_QUERY):
-            chunk = held[start : start + NODES_A_QUERY]
+        in_question = self._in_question()
+        for start in range(0, len(in_question), NODES_A_QUERY):
+            chunk = in_question[start : start + NODES_A_QUERY]
             standings = self._ask([connection.node_id for connection in chunk])
             self.progressed_at = time.monotonic()
             if standings is None:
@@ -95,6 +104,7 @@ class Sweep:
                 standing = standings.get(connection.node_id)
                 if not connection.is_closed and not self._send_away(connection, standing):
                     assert standing is not None
+                    _settle(connection, standing)
                     if standing.is_behind:
                         behind.append(connection.node_id)
         due, fresh = self._patience.due(behind, now), self._patience.is_new
@@ -107,6 +117,24 @@ class Sweep:
             self._nudge(due)
             meters.DEAF.inc(len(deaf))
         self._record_seen(heard)
+
+    def _in_question(self) -> list[Connection]:
+        """The connections whose nodes may have to be told something."""
+        held = self._hub.connections()
+        self._count += 1
+        if held and self._count % WHOLE_EVERY:
+            try:
+                nonces = self._questions.nonces(sorted({connection.environment_id for connection in held}))
+            except Exception:
+                log.exception("cannot ask the database what has changed for %d nodes", len(held))
+                return []
+            finally:
+                self.progressed_at = time.monotonic()
+            held = [
+                c for c in held if c.settled_nonce is None or c.settled_nonce != nonces.get(c.environment_id)
+            ]
+        meters.SWEPT.inc(len(held))
+        return held
 
     def _send_away(self, connection: Connection, standing: Standing | None) -> bool:
         """Close a connection whose node was revoked, deleted or moved; True if so."""
@@ -153,3 +181,8 @@ class Sweep:
             except Exception:
                 log.exception("cannot write when %d nodes were last seen", len(node_ids))
             self.progressed_at = time.monotonic()
+
+
+def _settle(connection: Connection, standing: Standing) -> None:
+    """Remember that the node has done what it should, if that is so."""
+    connection.settled_nonce = None if standing.is_behind else standing.nonce

@@ -1,4 +1,4 @@
-"""What a worker that holds sockets does: it hears, writes, renews its lease, audits and sweeps.
+"""What a worker that holds sockets does: it hears, writes, looks and sweeps, and keeps its presence up.
 
 Each loop is a greenlet; if one ends, the worker says so and exits, and gunicorn starts a clean one.
 """
@@ -9,7 +9,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gevent
@@ -24,22 +24,17 @@ from app.push.fleet_watch import FleetWatch
 from app.push.hub import Hub
 from app.push.inbox import gather
 from app.push.messages import Close, Receipt
-from app.push.presence import Entry, Registry
+from app.push.presence import Registry
 from app.push.records import Records
 from app.push.redis_gate import RedisAwayError
 from app.push.redis_guard import RedisGuard
 from app.push.standing import Questions
 from app.push.sweep import Sweep
+from app.push.upkeep import Upkeep
 from app.push.vitals import Vitals
 
-LEASE_SECONDS = 3.0
-AUDIT_SECONDS = 10.0
-GAP_SECONDS = 6.0
 ECHO_SECONDS = 2.0
 LOOK_SECONDS = 0.05
-REAP_SECONDS = 60.0
-ENTRIES_A_WRITE = 500
-"""More at once would hold up the sockets, and a worker that has once needed so much memory keeps it."""
 DRAIN_SECONDS = 2.0
 
 log = logging.getLogger("signalbox.push")
@@ -84,10 +79,10 @@ class Worker:
         self._to_look: set[str] = set()
         self._look_wanted = Event()
         self._sweep_wanted = Event()
-        self._lease_wanted = Event()
         self._has_recovered = False
         self._records = Records(registry, publisher, questions)
-        self.claims = Claims(registry, publisher, self.hub, self.entry, self._call)
+        self._upkeep = upkeep = Upkeep(worker_id, label, registry, self.hub)
+        self.claims = Claims(registry, publisher, self.hub, upkeep.entry, self._call)
         self._guard = RedisGuard(registry.gate, lambda: self._subscriber.run_id, self._subscriber.reconnect)
         self.vitals = Vitals(
             label,
@@ -99,22 +94,23 @@ class Worker:
                 "sweep": lambda: self._sweep.progressed_at,
             },
         )
+        upkeep.join(self.claims, self._records, self.vitals)
 
     def start(self) -> None:
         """Set the greenlets to work."""
-        self._renew_lease()
+        self._upkeep.renew_lease()
         for name, run in {
             "hub": self.hub.run,
             "ticks": self._run_ticks,
             "reader": self._subscriber.run_reader,
             "flusher": self._subscriber.run_flusher,
-            "leases": self._run_leases,
-            "audit": self._run_audit,
+            "leases": self._upkeep.run_leases,
+            "audit": self._upkeep.run_audits,
             "echo": self._run_echo,
             "look": self._run_look,
             "sweep": self._run_sweep,
             "records": self._records.run,
-            "reaper": self._run_reaper,
+            "reaper": self._upkeep.run_reaper,
             "guard": self._guard.run,
         }.items():
             self.spawn(name, run)
@@ -131,20 +127,6 @@ class Worker:
         )
         logging.shutdown()
         os._exit(watchdog.EXIT_CODE)
-
-    def entry(self, connection: Connection) -> Entry:
-        """The connection as the registry knows it."""
-        return Entry(
-            fence=connection.fence,
-            connection_id=connection.connection_id,
-            worker_id=self.worker_id,
-            transport=connection.transport,
-            since_ms=connection.since_ms,
-            label=self.label,
-            address=connection.address,
-            subscribed=connection.subscribed,
-            instance=connection.instance,
-        )
 
     # connections come and go
 
@@ -307,7 +289,7 @@ class Worker:
     def _on_recovered(self) -> None:
         self._has_recovered = True
         self._sweep_wanted.set()
-        self._lease_wanted.set()
+        self._upkeep.hurry()
 
     def _on_closed(self, connection: Connection, reason: str) -> None:
         self._records.ended(connection, by_itself=reason != REPLACED)
@@ -334,64 +316,6 @@ class Worker:
             self.hub.tick()
             self.vitals.ticked()
 
-    def _run_leases(self) -> None:
-        last, has_lease = time.monotonic(), True
-        while True:
-            was_lost = self._lease_wanted.wait(timeout=LEASE_SECONDS) or not has_lease
-            self._lease_wanted.clear()
-            if time.monotonic() - last > GAP_SECONDS:
-                self._audit()  # others may have taken over meanwhile: look before saying "I live"
-            last = time.monotonic()
-            has_lease = self._renew_lease()
-            if was_lost and has_lease:
-                self._audit()  # Redis is back, perhaps empty: say at once who is here
-
-    def _renew_lease(self) -> bool:
-        try:
-            self._registry.renew_lease(self.worker_id, self.label)
-        except RedisAwayError as error:
-            log.warning("lease not renewed worker=%s: %s", self.label, error)
-            self.vitals.lease_tried(renewed=False)
-            return False
-        self.vitals.lease_tried(renewed=True)
-        return True
-
-    def _run_audit(self) -> None:
-        while True:
-            gevent.sleep(AUDIT_SECONDS)
-            self._audit()
-
-    def _audit(self) -> None:
-        """Write this worker's entries again where they are missing, close sockets that were taken over."""
-        for connection in self.hub.connections():
-            if connection.fence == 0 and not connection.is_closed:
-                self.claims.claim(connection)
-                self.vitals.claimed_late()
-        self._write_entries(self.hub.connections())
-        self.vitals.audited()
-
-    def _write_entries(self, connections: Sequence[Connection]) -> None:
-        for start in range(0, len(connections), ENTRIES_A_WRITE):
-            if not self._write_some(connections[start : start + ENTRIES_A_WRITE]):
-                return
-        self.vitals.entries_written()
-
-    def _write_some(self, connections: Sequence[Connection]) -> bool:
-        """Write the entries of these connections; False while Redis is away."""
-        live = {c.node_id: c for c in connections if c.fence and not c.is_closed}
-        try:
-            replaced = self._registry.restore({node_id: self.entry(c) for node_id, c in live.items()})
-        except RedisAwayError as error:
-            log.warning("presence not written worker=%s nodes=%d: %s", self.label, len(live), error)
-            return False
-        for node_id in replaced:
-            self.hub.replace(live[node_id])
-        # What ended while its entry was being written is taken back by its owner.
-        for connection in live.values():
-            if connection.is_closed:
-                self._records.ended(connection, by_itself=False)
-        return True
-
     def _run_echo(self) -> None:
         """Speak to ourselves: a subscriber that does not hear it is dead, whatever its socket says."""
         while True:
@@ -415,7 +339,7 @@ class Worker:
                 connection.subscribed = True
                 if not connection.fence:
                     self.claims.claim(connection)  # Redis was away when it came
-            self._write_entries(fresh)
+            self._upkeep.write_entries(fresh)
             self._sweep.look(fresh)
             for environment_id in {connection.environment_id for connection in fresh}:
                 self._publisher.tell_fleet(
@@ -428,13 +352,3 @@ class Worker:
             self._sweep_wanted.clear()
             at_once, self._has_recovered = self._has_recovered, False
             self._sweep.run_once(at_once=at_once)
-
-    def _run_reaper(self) -> None:
-        while True:
-            gevent.sleep(REAP_SECONDS)
-            try:
-                count = self._registry.reap()
-            except RedisAwayError:
-                continue
-            if count:
-                log.info("reaped entries of dead workers count=%d", count)

@@ -395,12 +395,14 @@ def test_a_second_agent_on_a_data_folder_refuses_to_start(
     [
         ({}, "SIGNALBOX_URL is not set"),
         ({"SIGNALBOX_URL": "http://127.0.0.1:1"}, "SIGNALBOX_TOKEN is not set"),
+        ({"SIGNALBOX_URL": "http://127.0.0.1:1", "SIGNALBOX_CA_FILE": "/nowhere"}, "SIGNALBOX_CA_FILE"),
+        ({"SIGNALBOX_URL": "http://127.0.0.1:1", "HTTP_PROXY": "socks5://u:p@h"}, "HTTP_PROXY"),
     ],
 )
 def test_bad_settings_are_one_sentence(tmp_path: Path, settings: dict[str, str], part: str) -> None:
-    """No traceback at night."""
+    """No traceback at night; exit code 2, with which the service is not started again."""
     refused = run_agent(settings | {"SIGNALBOX_DATA_DIR": str(tmp_path / "data")})
 
-    assert refused.returncode == 1
+    assert refused.returncode == 2
     assert part in refused.stderr
     assert refused.stderr.count("\n") == 1

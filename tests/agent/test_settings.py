@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import certifi
 import pytest
 
 from agent.protocol import DeploymentMode
@@ -23,6 +24,7 @@ def test_the_defaults_are_as_documented() -> None:
     assert settings.log_level == "INFO"
     assert settings.deployment_mode is None
     assert (settings.update_key, settings.allow_http_update) == (None, False)
+    assert settings.ca_file is None
 
 
 def test_every_setting_is_read() -> None:
@@ -92,6 +94,10 @@ def test_our_own_names_win() -> None:
         (URL | {"SIGNALBOX_DATA_DIR": "/data/$HOME"}, "SIGNALBOX_DATA_DIR"),
         (URL | {"SIGNALBOX_DEPLOYMENT_MODE": "boat"}, "SIGNALBOX_DEPLOYMENT_MODE"),
         (URL | {"SIGNALBOX_UPDATE_KEY": KEY[:-4]}, "SIGNALBOX_UPDATE_KEY"),
+        (URL | {"SIGNALBOX_CA_FILE": "/nowhere.pem"}, "SIGNALBOX_CA_FILE"),
+        (URL | {"SIGNALBOX_CA_FILE": __file__}, "SIGNALBOX_CA_FILE"),
+        (URL | {"SSL_CERT_FILE": "/nowhere.pem"}, "SSL_CERT_FILE"),
+        (URL | {"HTTPS_PROXY": "socks5://proxy:1080"}, "HTTPS_PROXY"),
     ],
 )
 def test_a_setting_that_makes_no_sense_is_named_in_one_sentence(
@@ -109,3 +115,16 @@ def test_a_setting_that_makes_no_sense_is_named_in_one_sentence(
 def test_the_token_does_not_show() -> None:
     """Settings may be printed."""
     assert "hunter2" not in repr(read_settings(URL | {"SIGNALBOX_TOKEN": "hunter2"}))
+
+
+def test_our_own_name_for_the_authorities_wins() -> None:
+    """What a node has already counts where ours is not set; certifi's file stands for a private one."""
+    others = {"REQUESTS_CA_BUNDLE": "/nowhere.pem", "SSL_CERT_FILE": "/nowhere.pem"}
+
+    assert read_settings(URL | others | {"SIGNALBOX_CA_FILE": certifi.where()}).ca_file == certifi.where()
+    assert read_settings(URL | {"SSL_CERT_FILE": certifi.where()}).ca_file == certifi.where()
+
+
+def test_a_proxy_that_is_not_on_the_way_is_nobodys_concern() -> None:
+    """Set for other programs of the node, and this server is reached without it."""
+    read_settings(URL | {"ALL_PROXY": "socks5://proxy:1080", "NO_PROXY": "signalbox.example"})

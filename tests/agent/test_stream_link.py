@@ -1,6 +1,8 @@
 """The push channel as server-sent events on real sockets: what is sent, read, refused and cut off."""
 
+import base64
 import datetime
+import hashlib
 import ipaddress
 import queue
 import ssl
@@ -252,22 +254,58 @@ def test_an_upgrade_that_is_never_answered_has_reached_somebody(
     assert ends.closed() == LinkClosed(1, "nothing was heard in time")
 
 
+@pytest.mark.parametrize("transport", list(Transport))
 def test_over_tls_it_trusts_the_same_authorities_and_can_be_ended(
-    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, transport: Transport
 ) -> None:
-    """REQUESTS_CA_BUNDLE, as for everything else that is asked of the server."""
-    server = serve(says(RAW + CONNECTED), tls=self_signed(tmp_path))
-    url = f"https://{server.address}/api/agent/push"
+    """SIGNALBOX_CA_FILE, as for everything else that is asked of the server; without it the error names it."""
+    answer = says(RAW + CONNECTED) if transport is Transport.SSE else accept_websocket
+    server = serve(answer, tls=self_signed(tmp_path))
+    url = f"{'https' if transport is Transport.SSE else 'wss'}://{server.address}/api/agent/push"
     stranger = Ends()
-    stranger.open(url)
-    assert "CERTIFICATE_VERIFY_FAILED" in stranger.closed().error
+    stranger.open(url, transport)
+    closed = stranger.closed()
+    assert "CERTIFICATE_VERIFY_FAILED" in closed.error
+    assert "SIGNALBOX_CA_FILE" in closed.error
+    assert closed.unreachable
 
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "cert.pem"))
+    monkeypatch.setenv("SIGNALBOX_CA_FILE", str(tmp_path / "cert.pem"))
     ends = Ends()
-    ends.open(url)
+    ends.open(url, transport)
     assert ends.next() == LinkOpened(1)
     ends.link.close(1)
     assert ends.closed().code is None
+
+
+@pytest.mark.parametrize("transport", list(Transport))
+def test_a_proxy_that_takes_for_ever_over_its_tunnel_can_be_left(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, transport: Transport
+) -> None:
+    """In the middle of its answer to CONNECT; nobody waits for the rest."""
+    proxy = serve(lambda peer: (peer.send(b"HTTP/1.1 200 OK\r\nX"), peer.wait_end()))
+    monkeypatch.setenv("HTTPS_PROXY", f"http://{proxy.address}")
+    ends = Ends()
+    scheme = "https" if transport is Transport.SSE else "wss"
+    ends.open(f"{scheme}://signalbox.test/api/agent/x", transport)
+    until(lambda: proxy.peers, what="the CONNECT")
+    started = time.monotonic()
+
+    ends.link.close(1)
+
+    assert ends.closed().unreachable
+    assert time.monotonic() - started < 3
+    assert proxy.peers[0].request.startswith("CONNECT signalbox.test:443 ")
+
+
+def accept_websocket(peer: Peer) -> None:
+    """The handshake's answer, and then nothing."""
+    key = peer.headers["sec-websocket-key"].encode() + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+    accept = base64.b64encode(hashlib.sha1(key).digest())
+    peer.send(
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n"
+    )
+    peer.wait_end()
 
 
 def self_signed(folder: Path) -> ssl.SSLContext:

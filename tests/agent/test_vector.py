@@ -50,6 +50,8 @@ def test_a_child_gets_nothing_of_the_agents_own_environment_but_what_it_needs() 
         "SIGNALBOX_TOKEN": "secret",
         "VF_TOKEN": "secret",
         "AWS_SECRET_ACCESS_KEY": "secret",
+        "HTTPS_PROXY": "http://user:secret@proxy:3128",
+        "SIGNALBOX_CA_FILE": "/ca.pem",
     }
     pipeline = spec(log_level="DEBUG", secrets={"VF_SECRET_A": "x", "VECTOR_SWITCH": "true"})
 
@@ -59,6 +61,7 @@ def test_a_child_gets_nothing_of_the_agents_own_environment_but_what_it_needs() 
     assert environment == {
         "PATH": "/bin",
         "LC_ALL": "C",
+        "HTTPS_PROXY": "http://proxy:3128",
         "VF_DATA_DIR": "/d",
         "VECTOR_LOG": "debug",
         "VF_SECRET_A": "x",

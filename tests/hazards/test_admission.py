@@ -88,17 +88,18 @@ def test_a_full_worker_and_one_that_is_asked_too_fast_refuse_in_this_order(
     start_server: StartServer, make_fleet: MakeFleet
 ) -> None:
     """Rate before the token, the token before the places; plain requests go on, and who has a place keeps it."""
-    settings = {"SIGNALBOX_MAX_SOCKETS": "2", "SIGNALBOX_UPGRADE_RATE": "10"}
+    settings = {"SIGNALBOX_MAX_SOCKETS": "2", "SIGNALBOX_UPGRADE_RATE": "30"}
     fleet = make_fleet(start_server(settings, workers=1))
     agents = fleet.agents(3)
     clients = [fleet.connect(agent) for agent in agents[:2]]
     fleet.until_connected(agents[:2])
     bad_token = f"sbx_node_{agents[2].node_id}_{'0' * 64}"
 
-    full = refusal(agents[2])
-    assert full is not None
-    assert (full.status, full.headers["retry-after"]) == (503, "5")
-    assert "as many sockets" in sentence(full)
+    for _ in range(12):  # who finds no place has not dialled too often
+        full = refusal(agents[2])
+        assert full is not None
+        assert (full.status, full.headers["retry-after"]) == (503, "5")
+        assert "as many sockets" in sentence(full)
     assert refusal(agents[2], bad_token).status == 401  # type: ignore[union-attr]
     assert agents[2].config().status_code == 200
     newer = fleet.connect(agents[0])
@@ -117,7 +118,7 @@ def test_a_full_worker_and_one_that_is_asked_too_fast_refuse_in_this_order(
     seconds = time.monotonic() - started
     by_status = {status: [a for a in answers if a.status == status] for status in {a.status for a in answers}}
     assert set(by_status) <= {401, 503}
-    assert len(by_status.get(401, [])) <= 10 + 10 * seconds + 1
+    assert len(by_status.get(401, [])) <= 30 + 30 * seconds + 1
     told = [int(answer.headers["retry-after"]) for answer in by_status[503]]
     assert min(told) >= 1
     assert max(told) <= 60
@@ -127,14 +128,14 @@ def test_a_full_worker_and_one_that_is_asked_too_fast_refuse_in_this_order(
     assert fleet.operator.node(agents[0].node_id)["push"]["connected"] is True
     counted = refusals(fleet)
     assert counted["rate"] == len(told)
-    assert counted["full"] == 1
+    assert counted["full"] == 12
     assert counted["token"] >= 1
 
 
 def test_a_node_that_was_moved_or_revoked_while_its_socket_was_down_is_judged_anew(fleet: Fleet) -> None:
     """Token and environment are read from the database at each upgrade, in whichever worker it lands."""
     moved, revoked = fleet.agents(2)
-    for agent in (moved, revoked):
+    for agent in (moved, revoked) * 3:  # so that both workers have met them
         with agent.connect():
             fleet.until_connected([agent])
     elsewhere = fleet.operator.create_environment(f"elsewhere-{moved.node_id[-8:]}")
@@ -146,11 +147,12 @@ def test_a_node_that_was_moved_or_revoked_while_its_socket_was_down_is_judged_an
         answer = refusal(revoked)
         assert answer is not None
         assert answer.status == 401
-    client = fleet.connect(moved)
-    fleet.until_connected([moved])
-    assert fleet.operator.deploy(fleet.pipeline_id)["pushed"] == 0
-    assert fleet.operator.deploy(there["id"])["pushed"] == 1
-    assert client.read_message()["pipelineId"] == there["id"]
+    for _ in range(4):
+        client = fleet.connect(moved)
+        fleet.until_connected([moved])
+        assert fleet.operator.deploy(fleet.pipeline_id)["pushed"] == 0
+        assert fleet.operator.deploy(there["id"])["pushed"] == 1
+        assert client.read_message()["pipelineId"] == there["id"]
 
 
 def test_a_stream_without_requests_is_no_sign_of_life(

@@ -44,7 +44,8 @@ def up_to_date(fleet: Fleet) -> tuple[AgentByHand, EventStream]:
 
 
 def fall_behind(database: psycopg.Connection, agent: AgentByHand) -> None:
-    """As if a nudge had been lost."""
+    """As if a deploy's nudge had been lost."""
+    database.execute("UPDATE environment SET nonce = md5(random()::text)")
     database.execute("UPDATE node SET running_revision = 'old' WHERE id = %s", [agent.node_id])
 
 
@@ -124,12 +125,12 @@ class StalledRequests:
 def test_a_locked_table_costs_a_sweep_and_not_the_sweeping(
     fleet_on_postgresql: Fleet, postgresql_url: str
 ) -> None:
-    """LOCK TABLE node: the question is given up after its time-out, and asked again."""
+    """LOCK TABLE environment, node: the question is given up after its time-out, and asked again."""
     fleet = fleet_on_postgresql
     agent, client = up_to_date(fleet)
     with psycopg.connect(postgresql_url, autocommit=True) as database:
         with psycopg.connect(postgresql_url) as locking:
-            locking.execute("LOCK TABLE node IN ACCESS EXCLUSIVE MODE")
+            locking.execute("LOCK TABLE environment, node IN ACCESS EXCLUSIVE MODE")
             until(
                 lambda: "cannot ask the database" in fleet.server.log.read_text(),
                 seconds=15,

@@ -30,32 +30,78 @@ def test_a_node_that_caught_up_starts_again_from_the_beginning() -> None:
     assert patience.due(["n"], 601.0) == ["n"]
 
 
-class Behind:
+class Database:
     """A database in which every node that is asked for is behind, or none is."""
 
-    is_behind = False
+    def __init__(self) -> None:
+        self.is_behind = False
+        self.nonce = "1"
+        self.asked: list[list[str]] = []
 
     def standings(self, node_ids: Sequence[str]) -> dict[str, Standing]:
-        return {node_id: Standing("e", True, "wanted", self.is_behind) for node_id in node_ids}
+        self.asked.append(sorted(node_ids))
+        return {node_id: Standing("e", self.nonce, True, "wanted", self.is_behind) for node_id in node_ids}
+
+    def nonces(self, environment_ids: Sequence[str]) -> dict[str, str]:
+        return dict.fromkeys(environment_ids, self.nonce)
 
     def record_nudged(self, written: Sequence[tuple[str, str, datetime]]) -> None: ...
 
     def record_seen(self, node_ids: Sequence[str]) -> None: ...
 
 
+def hub_of(*names: str) -> Hub:
+    """Channels that loops of their own serve, so that nothing has to read them."""
+    hub = Hub(lambda _connection, _reason: None, lambda _connection, _receipt: None)
+    for name in names:
+        hub.add(Connection(name, "e", name, 1, "ws", 0, "-", None, loop=LoopEnd(lambda: None)))
+    return hub
+
+
+def test_a_sweep_asks_only_where_something_can_have_changed() -> None:
+    """Hazard 9: a settled node again with a new nonce, and once in ten sweeps; one that is behind each time."""
+    hub, database = hub_of("a", "b"), Database()
+    sweep = Sweep(hub, database, lambda _node_id: None, "test:1")
+    for _ in range(9):
+        sweep.run_once(at_once=False)
+    assert database.asked == [["a", "b"]]
+    database.asked.clear()
+    sweep.run_once(at_once=False)
+    assert database.asked == [["a", "b"]], "the tenth trusts nobody"
+    database.asked.clear()
+    database.nonce, database.is_behind = "2", True
+    sweep.run_once(at_once=False)
+    sweep.run_once(at_once=False)
+    assert database.asked == [["a", "b"]] * 2, "behind"
+    database.is_behind = False
+    sweep.run_once(at_once=False)
+    sweep.run_once(at_once=True)
+    assert database.asked == [["a", "b"]] * 3, "settled again"
+
+
+def test_a_new_connection_is_settled_only_if_it_runs_what_it_should() -> None:
+    """What the look leaves open the sweep asks again."""
+    hub, database = hub_of("fresh", "stale"), Database()
+    fresh, stale = hub.get("fresh"), hub.get("stale")
+    assert fresh
+    assert stale
+    fresh.revision = "wanted"
+    sweep = Sweep(hub, database, lambda _node_id: None, "test:1")
+    sweep.look([fresh, stale])
+    database.asked.clear()
+    sweep.run_once(at_once=False)
+    assert database.asked == [["stale"]]
+
+
 def test_deaf_is_who_was_not_told_and_not_who_is_slow() -> None:
     """Both are behind; one was nudged since the last sweep and has not got there yet. Nor is it deaf later."""
-    hub = Hub(lambda _connection, _reason: None, lambda _connection, _receipt: None)
-    loop = LoopEnd(lambda: None)
-    for name in ("deaf", "slow"):
-        hub.add(Connection(name, "e", name, 1, "ws", 0, "-", None, loop=loop))
-    database = Behind()
+    hub, database = hub_of("deaf", "slow"), Database()
     sweep = Sweep(hub, database, lambda _node_id: None, "test:1")
     sweep.run_once(at_once=False)
     slow = hub.get("slow")
     assert slow is not None
     hub.deliver(slow, messages.config_changed("deploy", "p"))
-    database.is_behind = True
+    database.nonce, database.is_behind = "2", True
     before = REGISTRY.get_sample_value("signalbox_deaf_nodes_total") or 0.0
     sweep.run_once(at_once=False)
     sweep.run_once(at_once=False)

@@ -2,6 +2,7 @@
 
 import time
 
+import pytest
 from prometheus_client import REGISTRY
 
 from app.push import messages
@@ -17,7 +18,7 @@ def sample(name: str, **labels: str) -> float:
 def test_what_is_poured_is_what_was_counted() -> None:
     """Each in its bucket, bounds included; clocks that disagree make no time negative; others only count."""
     names = [("nudge_seconds_bucket", {"le": le}) for le in ("0.0005", "1.0", "2.5", "30.0", "+Inf")]
-    names += [("nudge_seconds_count", {}), ("nudges_written_total", {})]
+    names += [("nudge_seconds_count", {}), ("nudges_written_total", {}), ("nudge_seconds_sum", {})]
     before = [sample(name, **labels) for name, labels in names]
     now_us = time.time_ns() // 1000
     tally = Tally()
@@ -26,7 +27,9 @@ def test_what_is_poured_is_what_was_counted() -> None:
     tally.pour()
     tally.pour()  # empty by now
     after = [sample(name, **labels) for name, labels in names]
-    assert [new - old for new, old in zip(after, before, strict=True)] == [1, 1, 2, 2, 3, 3, 4]
+    *counts, total = (new - old for new, old in zip(after, before, strict=True))
+    assert counts == [1, 1, 2, 2, 3, 3, 4]
+    assert total == pytest.approx(62, abs=1)
 
 
 def test_an_envelope_of_an_older_release_is_understood_and_the_newer_one_by_it() -> None:

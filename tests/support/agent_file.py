@@ -34,7 +34,7 @@ class AgentFile:
     ) -> None:
         """Built into `folder`, which exists.
 
-        `main` replaces what is run first, the starter; `agent` replaces agent/__main__.py; `timing` are the
+        `main` replaces what is run first, the starter; `agent` replaces agent/command_line.py; `timing` are the
         delays (see agent/update.py) of the trials that this agent begins; `changes` are by file a text and what
         stands in its place.
         """
@@ -52,7 +52,7 @@ class AgentFile:
         if main is not None:
             files[MAIN] = main.encode()
         if agent is not None:
-            files["agent/__main__.py"] = agent.encode()
+            files["agent/command_line.py"] = agent.encode()
         self.version = version
         self.content = archive(files, key)
         self.description = describe(self.content, version, key)

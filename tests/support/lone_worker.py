@@ -38,6 +38,10 @@ class BadDatabase:
         self._fail()
         return {}
 
+    def nonces(self, environment_ids: Sequence[str]) -> dict[str, str]:
+        self._fail()
+        return {}
+
     def record_nudged(self, written: Sequence[tuple[str, str, datetime]]) -> None:
         self._fail()
 

@@ -30,5 +30,5 @@ def test_an_agent_that_refuses_to_start_is_reported_with_its_last_words(start_ag
     """Nobody waits for the enrollment of an agent that has gone."""
     agent = start_agent("not a url", "sbx_enroll_1_2")
 
-    with pytest.raises(AgentProcessError, match="the agent exited with 1"):
+    with pytest.raises(AgentProcessError, match="the agent exited with 2"):
         assert agent.node_id

@@ -43,8 +43,8 @@ class TlsServer(Server):
         return context.wrap_socket(raw, server_hostname="localhost")
 
 
-def self_signed(folder: Path) -> Path:
-    """A certificate for localhost and its key, in one file."""
+def self_signed(folder: Path, *others: str) -> Path:
+    """A certificate for localhost (and the names of `others`) and its key, in one file; its own authority."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = datetime.now(UTC)
@@ -55,8 +55,11 @@ def self_signed(folder: Path) -> Path:
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .not_valid_after(now + timedelta(days=90))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.DNSName(host) for host in ("localhost", *others)]),
+            critical=False,
+        )
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )

@@ -14,6 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agent import __version__
+from agent.command_line import MISTAKE
 from agent.update import is_signed
 from tests.support import PROJECT
 from tools.build_agent import LIBRARIES, archive, sources
@@ -65,7 +66,7 @@ def test_it_runs_where_nothing_else_is_installed(tmp_path: Path) -> None:
         said = run(argument)
         assert (said.returncode, said.stdout) == (0, f"signalbox-agent {__version__}\n"), said.stderr
     refused = run()
-    assert refused.returncode == 1
+    assert refused.returncode == MISTAKE
     assert refused.stderr.startswith("cannot start: SIGNALBOX_URL is not set")
     assert refused.stderr.count("\n") == 1
 
