@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from agent.ledger import ActionRecord
-from agent.plan import Declined, PipelineSpec
+from agent.plan import Memory, PipelineSpec
 from agent.protocol import Transport
 from agent.update import Trial, Verdict, Wanted
 
@@ -137,8 +137,7 @@ class PostSamples:
 class SavePlan:
     """Keep on disk what this node runs, for a boot while the server is away."""
 
-    pipelines: tuple[PipelineSpec, ...]
-    declined: tuple[Declined, ...]
+    memory: Memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +185,13 @@ class RemovePipelineFiles:
     """A pipeline is no longer wanted and its child is gone."""
 
     pipeline_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveCertificates:
+    """No pipeline needs these files any more."""
+
+    base_names: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,5 +260,6 @@ Action = (
     | BeginTrial
     | ExtendTrial
     | EndTrial
+    | RemoveCertificates
     | Exit
 )

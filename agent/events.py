@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from agent.ledger import ActionRecord
-from agent.plan import Declined, PendingAction, PipelineSpec, Plan, SampleRequest
+from agent.plan import Memory, PendingAction, Plan, SampleRequest
 from agent.protocol import CloseCode
 from agent.update import UNKNOWN_STANDING, Standing, Verdict
 
@@ -25,9 +25,7 @@ class Booted:
     """The agent has read what it remembers of its last life."""
 
     enrolled: bool
-    pipelines: tuple[PipelineSpec, ...] = ()
-    """What it last ran."""
-    declined: tuple[Declined, ...] = ()
+    memory: Memory = field(default_factory=Memory)
     actions: tuple[ActionRecord, ...] = ()
     """Which were taken up."""
     standing: Standing = UNKNOWN_STANDING

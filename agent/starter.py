@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
@@ -253,6 +254,5 @@ def _exec(file: Path) -> NoReturn:
 
 
 def _say(level: str, line: str) -> None:
-    now = time.time()
-    moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
-    print(f"{moment}.{int(now * 1000) % 1000:03}Z {level} agent.starter {line}", file=sys.stderr, flush=True)
+    moment = datetime.now(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00")
+    print(f"{moment}Z {level} agent.starter {line}", file=sys.stderr, flush=True)

@@ -250,12 +250,14 @@ class Agent:
             self._enroll_at = now
         self._report.add_completed(self._orders.boot(event.actions, event.standing, now), now)
         actions: list[Action] = []
-        if event.pipelines:
-            names = ",".join(f"{spec.pipeline_id}@{spec.version}" for spec in event.pipelines)
+        if event.memory.pipelines:
+            names = ",".join(f"{spec.pipeline_id}@{spec.version}" for spec in event.memory.pipelines)
             actions.append(Log(logging.INFO, f"remembered pipelines={names}"))
-        # A restart that was asked for is also a wish to try again what has failed.
-        declined = event.declined if not self._orders.was_asked_to_restart else ()
-        return actions + self._supervisor.remember(event.pipelines, declined, now)
+        memory = event.memory
+        if self._orders.was_asked_to_restart:
+            # Which is also a wish to try again what has failed.
+            memory = replace(memory, declined=())
+        return actions + self._supervisor.remember(memory, now)
 
     def _start_talking(self, now: float) -> None:
         self._enrolled = True

@@ -36,7 +36,7 @@ from agent.events import (
     UpdateStaged,
 )
 from agent.ledger import ActionRecord
-from agent.plan import Declined, Intervals, PendingAction
+from agent.plan import Declined, Intervals, Memory, PendingAction
 from agent.state import Agent
 from agent.update import Standing, Trial, UpdateTiming, Verdict, Wanted
 from tests.agent.playbook import Playbook, plan, spec
@@ -55,7 +55,7 @@ RARELY = Intervals(poll=9000, idle_poll=9000, heartbeat=9000, idle_heartbeat=900
 def running(standing: Standing = STANDING, *records: ActionRecord, linked: bool = True) -> Playbook:
     """An agent with one pipeline that runs, its channel up, which has reported."""
     story = Playbook(Agent(15.0, random.Random(1), update_timing=TIMING))
-    story >> Booted(True, (spec(),), (), records, standing) << StartChild << FetchConfig
+    story >> Booted(True, Memory((spec(),)), records, standing) << StartChild << FetchConfig
     story >> ChildLaunched("p1", 1, 100, 5001, 5002)
     story.any_more()
     story >> ChildHealthy("p1", 1)
@@ -126,7 +126,7 @@ def test_a_restart_that_was_asked_for_tries_again_what_had_failed() -> None:
     declined = (Declined("p1", "sum-2", 2, "exited with code 1", 1, refused=False),)
     for records, started in ((ActionRecord("r1", "restart"),), 2), ((), 1):
         story = Playbook()
-        story >> Booted(True, (spec(1),), declined, records, STANDING) << StartChild << FetchConfig
+        story >> Booted(True, Memory((spec(1),), declined), records, STANDING) << StartChild << FetchConfig
         story >> ConfigFetched(1, plan(spec(2), intervals=RARELY))
         wants = {type(action).__name__ for action in story.any_more()}
         assert ("ValidateConfiguration" in wants) == (started == 2)
@@ -183,7 +183,7 @@ def test_a_trial_ends_well_and_the_new_agent_tells_of_it() -> None:
     """Accepted once everything is as it was."""
     story = Playbook(Agent(15.0, random.Random(1)))
     standing = Standing(version="1.3.0", trial=TRIAL)
-    story >> Booted(True, (spec(),), (), (ActionRecord("u1", "self_update"),), standing)
+    story >> Booted(True, Memory((spec(),)), (ActionRecord("u1", "self_update"),), standing)
     story << StartChild << FetchConfig
     story >> ConfigFetched(1, plan(spec(), intervals=RARELY, websocket_url=URL)) << OpenLink
     story >> LinkOpened(1) >> ChildLaunched("p1", 1, 100, 5001, 5002)
