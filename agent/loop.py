@@ -111,7 +111,9 @@ class Loop:
         self._settings = settings
         self._store = store
         self._queue: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        self._agent = Agent(settings.poll_interval_seconds, Random(), None, link_timing, update_timing)
+        self._agent = Agent(
+            settings.poll_interval_seconds, Random(), link_timing=link_timing, update_timing=update_timing
+        )
         self._launcher = Launcher()
         mode = settings.deployment_mode or host.deployment_mode()
         self._updater = Updater(settings, self._launcher, mode)

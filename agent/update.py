@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from agent import ed25519
+from agent.ed25519 import is_key, verify
 from agent.plan import PendingAction
 
 VERSION = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9}){0,3}")
@@ -140,7 +140,7 @@ def is_signed(version: str, digest: str, signature: str | None, keys: tuple[byte
         raw = base64.b64decode(signature or "", validate=True)
     except (binascii.Error, ValueError):
         return False
-    return any(ed25519.verify(key, raw, signed_message(version, digest)) for key in keys)
+    return any(verify(key, raw, signed_message(version, digest)) for key in keys)
 
 
 def parse_keys(text: str) -> tuple[bytes, ...]:
@@ -151,7 +151,7 @@ def parse_keys(text: str) -> tuple[bytes, ...]:
             key = base64.b64decode(part, validate=True)
         except binascii.Error as error:
             raise ValueError(f"{part!r} is not base64") from error
-        if not ed25519.is_key(key):
+        if not is_key(key):
             raise ValueError(f"{part!r} is not an Ed25519 public key")
         keys.append(key)
     return tuple(keys)
