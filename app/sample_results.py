@@ -7,6 +7,7 @@ before it; keys of the tables and a conditional UPDATE hold the same rules once 
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ MAX_RESULTS = 512
 """Read of one body; a node has at most ``OFFERED_AT_ONCE`` requests of 16 components."""
 KEPT = timedelta(days=1)
 ROWS_A_STEP = 200
+GRPC_SINCE = (0, 55)
+"""The Vector that answers ``tap`` in another way than agents A and B ask."""
 TOO_LARGE = "What the node sent is too large: ask for fewer events, or for fewer components at once."
 
 log = logging.getLogger("signalbox.samples")
@@ -62,7 +65,8 @@ class Sample:
     node_id: str
     node_name: str | None
     """``None``: the node is gone."""
-    vector_version: str | None
+    needs_old_vector: bool
+    """Its agent is not ours and asks Vector over GraphQL, which this node's Vector no longer serves."""
     events: list[Any] | None
     schema: list[dict[str, str]] | None
     error: str | None
@@ -310,18 +314,18 @@ def _read(session: Session, request_id: str) -> Samples | None:
         .order_by(Node.name, Node.id)
     )
     results = session.execute(
-        select(SampleResult, Node.name, Node.vector_version)
+        select(SampleResult, Node.name)
         .outerjoin(Node, Node.id == SampleResult.node_id)
         .where(SampleResult.request_id == request_id)
     )
     by_key = {
         row.component_key: Sample(
-            row.component_key, row.node_id, name, version, row.events, row.schema, row.error
+            row.component_key, row.node_id, name, False, row.events, row.schema, row.error
         )
-        for row, name, version in results
+        for row, name in results
     }
     failures = session.execute(
-        select(SampleFailure, Node.name, Node.vector_version)
+        select(SampleFailure, Node.name, Node.vector_version, Node.boot_id)
         .outerjoin(Node, Node.id == SampleFailure.node_id)
         .where(SampleFailure.request_id == request_id)
         .order_by(SampleFailure.component_key, SampleFailure.at, SampleFailure.node_id)
@@ -333,7 +337,13 @@ def _read(session: Session, request_id: str) -> Samples | None:
         asked={row.node_id: row.name for row in asked},
         samples=[by_key[key] for key in request.component_keys if key in by_key],
         failures=[
-            Sample(row.component_key, row.node_id, name, version, None, None, row.error)
-            for row, name, version in failures
+            Sample(row.component_key, row.node_id, name, _needs_old(version, boot_id), None, None, row.error)
+            for row, name, version, boot_id in failures
         ],
     )
+
+
+def _needs_old(vector_version: str | None, boot_id: str | None) -> bool:
+    # Agents that we did not write send no boot id.
+    number = re.search(r"\b(\d+)\.(\d+)\.\d+", vector_version or "")
+    return boot_id is None and number is not None and (int(number[1]), int(number[2])) >= GRPC_SINCE
