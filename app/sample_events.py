@@ -38,10 +38,10 @@ def bounded(events: list[Any], limit: int, mask: Mask) -> list[Any]:
     return kept
 
 
-def bounded_schema(fields: list[Any], mask: Mask) -> list[dict[str, str]]:
+def bounded_schema(fields: Any, mask: Mask) -> list[dict[str, str]]:
     """The schema that a node has sent, as far as it can be read; empty where there is nothing of one."""
     kept = []
-    for field in fields[:MAX_FIELDS]:
+    for field in fields[:MAX_FIELDS] if isinstance(fields, list) else ():
         if not isinstance(field, dict):
             continue
         path, type_, sample = (field.get(name) for name in ("path", "type", "sample"))

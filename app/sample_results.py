@@ -7,10 +7,8 @@ before it; keys of the tables and a conditional UPDATE hold the same rules once 
 from __future__ import annotations
 
 import logging
-import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -18,13 +16,13 @@ from pydantic import Field, ValidationError
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from app import event_schema, masking, sample_events, samples
+from app import event_schema, masking, sample_events, sample_offers
 from app.clock import utc_now
 from app.database import snapshot, transaction
-from app.errors import NotFoundError
 from app.ids import first_id_at, is_id
 from app.json_body import HostName, LongText, ShortText, Wire
-from app.models import Node, Pipeline, SampleFailure, SampleRequest, SampleRequestNode, SampleResult
+from app.models import Pipeline, SampleFailure, SampleRequest, SampleRequestNode, SampleResult
+from app.sample_offers import IS_PENDING
 from app.samples import PENDING
 from app.switchboard_process import switchboard
 
@@ -34,8 +32,6 @@ MAX_RESULTS = 512
 """Read of one body; a node has at most ``OFFERED_AT_ONCE`` requests of 16 components."""
 KEPT = timedelta(days=1)
 ROWS_A_STEP = 200
-GRPC_SINCE = (0, 55)
-"""The Vector that answers ``tap`` in another way than agents A and B ask."""
 TOO_LARGE = "What the node sent is too large: ask for fewer events, or for fewer components at once."
 
 log = logging.getLogger("signalbox.samples")
@@ -47,7 +43,7 @@ class ReportedResult(Wire):
     request_id: ShortText
     component_key: HostName
     events: list[Any] | None = None
-    fields: list[Any] | None = Field(default=None, alias="schema")
+    fields: Any = Field(default=None, alias="schema")
     error: LongText | None = None
 
 
@@ -55,35 +51,6 @@ class ReportedResults(Wire):
     """The body of ``POST /api/agent/samples``."""
 
     results: list[ReportedResult] = Field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """What counts for a component, or what one node has failed at."""
-
-    component_key: str
-    node_id: str
-    node_name: str | None
-    """``None``: the node is gone."""
-    needs_old_vector: bool
-    """Its agent is not ours and asks Vector over GraphQL, which this node's Vector no longer serves."""
-    events: list[Any] | None
-    schema: list[dict[str, str]] | None
-    error: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Samples:
-    """A request and all that has come of it."""
-
-    request: SampleRequest
-    environment_id: str
-    pipeline_name: str
-    asked: dict[str, str]
-    """The names of the nodes that were asked, by id."""
-    samples: list[Sample]
-    failures: list[Sample]
-    """Errors of nodes that do not count, or do not count yet."""
 
 
 def readable(values: Sequence[Any]) -> list[ReportedResult]:
@@ -130,7 +97,7 @@ def fail_all(node_id: str, environment_id: str, error: str) -> None:
         environment_id,
         [
             ReportedResult(request_id=offer["requestId"], component_key=key, error=error)
-            for offer in samples.offered(node_id, environment_id)
+            for offer in sample_offers.offered(node_id, environment_id)
             for key in offer["componentKeys"]
         ],
     )
@@ -163,7 +130,7 @@ def _row(
             error = sample_events.NONE_FITS
     if error:
         return SampleFailure(**own, error=mask.text(error), at=utc_now())
-    schema = sample_events.bounded_schema(result.fields or [], mask) or event_schema.infer(events)
+    schema = sample_events.bounded_schema(result.fields, mask) or event_schema.infer(events)
     return SampleResult(**own, events=events, schema=schema, error=None, at=utc_now())
 
 
@@ -255,7 +222,7 @@ def expire(session: Session, now: datetime, *where: Any) -> int:
     """End the overdue requests of *where*, some at once; how many."""
     overdue = session.scalars(
         select(SampleRequest)
-        .where(SampleRequest.status == samples._PENDING, SampleRequest.expires_at <= now, *where)
+        .where(IS_PENDING, SampleRequest.expires_at <= now, *where)
         .order_by(SampleRequest.id)
         .limit(ROWS_A_STEP)
         .with_for_update(skip_locked=True, key_share=True)
@@ -271,9 +238,7 @@ def tidy_up() -> None:
     before = first_id_at(now - KEPT)
 
     def look(session: Session) -> bool:
-        overdue = select(SampleRequest.id).where(
-            SampleRequest.status == samples._PENDING, SampleRequest.expires_at <= now
-        )
+        overdue = select(SampleRequest.id).where(IS_PENDING, SampleRequest.expires_at <= now)
         old = select(SampleRequest.id).where(SampleRequest.id < before)
         return any(session.scalar(query.limit(1)) is not None for query in (overdue, old))
 
@@ -285,65 +250,3 @@ def tidy_up() -> None:
     if snapshot(look):
         transaction(lambda session: expire(session, now))
         transaction(forget)
-
-
-def get(request_id: str) -> Samples:
-    """A request and what has come of it; one that is overdue ends here.
-
-    :raises NotFoundError: there is none of that id.
-    """
-    found = snapshot(lambda session: _read(session, request_id)) if is_id(request_id) else None
-    if found is None:
-        raise NotFoundError("There is no such request for samples.")
-    now = utc_now()
-    if found.request.status != PENDING or found.request.expires_at > now:
-        return found
-    transaction(lambda session: expire(session, now, SampleRequest.id == request_id))
-    return snapshot(lambda session: _read(session, request_id)) or found
-
-
-def _read(session: Session, request_id: str) -> Samples | None:
-    request = session.get(SampleRequest, request_id)
-    if request is None:
-        return None
-    pipeline = session.get_one(Pipeline, request.pipeline_id)
-    asked = session.execute(
-        select(SampleRequestNode.node_id, Node.name)
-        .join(Node, Node.id == SampleRequestNode.node_id)
-        .where(SampleRequestNode.request_id == request_id)
-        .order_by(Node.name, Node.id)
-    )
-    results = session.execute(
-        select(SampleResult, Node.name)
-        .outerjoin(Node, Node.id == SampleResult.node_id)
-        .where(SampleResult.request_id == request_id)
-    )
-    by_key = {
-        row.component_key: Sample(
-            row.component_key, row.node_id, name, False, row.events, row.schema, row.error
-        )
-        for row, name in results
-    }
-    failures = session.execute(
-        select(SampleFailure, Node.name, Node.vector_version, Node.boot_id)
-        .outerjoin(Node, Node.id == SampleFailure.node_id)
-        .where(SampleFailure.request_id == request_id)
-        .order_by(SampleFailure.component_key, SampleFailure.at, SampleFailure.node_id)
-    )
-    return Samples(
-        request=request,
-        environment_id=pipeline.environment_id,
-        pipeline_name=pipeline.name,
-        asked={row.node_id: row.name for row in asked},
-        samples=[by_key[key] for key in request.component_keys if key in by_key],
-        failures=[
-            Sample(row.component_key, row.node_id, name, _needs_old(version, boot_id), None, None, row.error)
-            for row, name, version, boot_id in failures
-        ],
-    )
-
-
-def _needs_old(vector_version: str | None, boot_id: str | None) -> bool:
-    # Agents that we did not write send no boot id.
-    number = re.search(r"\b(\d+)\.(\d+)\.\d+", vector_version or "")
-    return boot_id is None and number is not None and (int(number[1]), int(number[2])) >= GRPC_SINCE

@@ -7,32 +7,26 @@ configuration answer, and the sweep nudges it there. What comes back is in ``sam
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, bindparam, delete, func, literal_column, or_, select, update
+from sqlalchemy import ColumnElement, and_, delete, func, or_, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app import audit, pipeline_yaml, pipelines
 from app.audit import Actor
 from app.clock import utc_now
-from app.database import current_engine, snapshot, transaction
+from app.database import snapshot, transaction
 from app.errors import ConflictError, InvalidInputError, NotFoundError
 from app.ids import new_id
-from app.models import (
-    Node,
-    NodePipeline,
-    Pipeline,
-    SampleFailure,
-    SampleRequest,
-    SampleRequestNode,
-    SampleResult,
-)
+from app.models import Node, NodePipeline, Pipeline, SampleRequest, SampleRequestNode
 from app.pipeline_yaml import Component
 from app.push import messages
 from app.push.messages import SAMPLE_SUBJECT
+from app.sample_offers import IS_PENDING, to_wire
 from app.switchboard_process import switchboard, worker_label
 
 PENDING = "PENDING"
@@ -46,10 +40,6 @@ MAX_OPEN = 20
 """Of one pipeline: more would only wait for each other on its nodes."""
 MAX_KEPT = 50
 """Of one pipeline; events are somebody's data, and are kept for no longer than anybody looks at them."""
-OFFERED_AT_ONCE = 20
-
-# Written as text: a database uses a partial index only for a condition that it sees.
-_PENDING: ColumnElement[str] = literal_column("'PENDING'")
 
 log = logging.getLogger("signalbox.samples")
 
@@ -96,7 +86,7 @@ def ask(pipeline_id: str, component_keys: Sequence[str], event_limit: int, actor
         if pipeline.wanted_version is None:
             raise _not_deployed(pipeline.name)
         own = SampleRequest.pipeline_id == pipeline_id
-        under_way = (own, SampleRequest.status == _PENDING, SampleRequest.expires_at > now)
+        under_way = (own, IS_PENDING, SampleRequest.expires_at > now)
         if (session.scalar(select(func.count()).where(*under_way)) or 0) >= MAX_OPEN:
             raise ConflictError(
                 f"{MAX_OPEN} requests for samples of the pipeline are open; wait for one to end."
@@ -138,8 +128,13 @@ def ask(pipeline_id: str, component_keys: Sequence[str], event_limit: int, actor
         )
         return request, asked, pipeline.environment_id
 
-    request, asked, environment_id = transaction(work)
-    message = messages.sample_request(_to_wire(request, keys))
+    try:
+        request, asked, environment_id = transaction(work)
+    except IntegrityError:
+        raise ConflictError(
+            "The pipeline, or a node of it, was deleted just now; nobody was asked."
+        ) from None
+    message = messages.sample_request(to_wire(request, keys))
     outcome = switchboard().nudge(asked, message, SAMPLE_SUBJECT + request.id)
     switchboard().publish_fleet_changed(environment_id, asked)
     log.info(
@@ -151,100 +146,6 @@ def ask(pipeline_id: str, component_keys: Sequence[str], event_limit: int, actor
         worker_label(),
     )
     return Asked(request.id, len(asked), outcome.pushed, outcome.error)
-
-
-_NODE, _REQUEST = SampleRequestNode.__table__.c, SampleRequest.__table__.c
-# Made once and without the ORM: this is part of every agent's every fetch, and there is nearly always none.
-_OPEN_OF_NODE = (
-    select(
-        _REQUEST.id,
-        _REQUEST.pipeline_id,
-        _REQUEST.component_keys,
-        _REQUEST.sink_keys,
-        _REQUEST.event_limit,
-        _NODE.told_at,
-    )
-    .join_from(SampleRequestNode.__table__, SampleRequest.__table__, _REQUEST.id == _NODE.request_id)
-    .join(Pipeline.__table__, Pipeline.__table__.c.id == _REQUEST.pipeline_id)
-    .where(
-        _NODE.node_id == bindparam("node_id"),
-        _NODE.expires_at > bindparam("now"),
-        _REQUEST.status == _PENDING,
-        Pipeline.__table__.c.environment_id == bindparam("environment_id"),
-    )
-    .order_by(_REQUEST.id)
-    .limit(OFFERED_AT_ONCE)
-)
-
-
-def offered(node_id: str, environment_id: str) -> list[dict[str, Any]]:
-    """``sampleRequests`` for the node's configuration answer: what is still wanted from it.
-
-    Components that it has failed at, or that have their result, are left out. That it was told is noted here.
-    """
-    now = utc_now()
-    wanted = {"node_id": node_id, "environment_id": environment_id, "now": now}
-    with current_engine().connect() as connection:
-        waiting = connection.execute(_OPEN_OF_NODE, wanted).all()
-        if not waiting:
-            return []
-        ids = [request.id for request in waiting]
-        done = {
-            (row.request_id, row.component_key)
-            for query in (
-                select(SampleResult.request_id, SampleResult.component_key).where(
-                    SampleResult.request_id.in_(ids)
-                ),
-                select(SampleFailure.request_id, SampleFailure.component_key).where(
-                    SampleFailure.request_id.in_(ids), SampleFailure.node_id == node_id
-                ),
-            )
-            for row in connection.execute(query)
-        }
-    untold = [request.id for request in waiting if request.told_at is None]
-    if untold:
-        record_told([(request_id, node_id, now) for request_id in untold])
-    offers = []
-    for request in waiting:
-        keys = [key for key in request.component_keys if (request.id, key) not in done]
-        if keys:
-            offers.append(_to_wire(request, keys))
-    return offers
-
-
-def record_told(told: Iterable[tuple[str, str, datetime]]) -> None:
-    """Note that requests were handed over; *told* holds (request id, node id, when)."""
-
-    def work(session: Session) -> None:
-        for request_id, node_id, when in sorted(told):
-            session.execute(
-                update(SampleRequestNode)
-                .where(
-                    SampleRequestNode.request_id == request_id,
-                    SampleRequestNode.node_id == node_id,
-                    SampleRequestNode.told_at.is_(None),
-                )
-                .values(told_at=when)
-                .execution_options(synchronize_session=False)
-            )
-
-    transaction(work)
-
-
-def untold(session: Session, *where: ColumnElement[bool]) -> set[str]:
-    """The nodes of *where* (conditions on ``Node``) that are asked for samples and were not told so yet."""
-    query = (
-        select(SampleRequestNode.node_id)
-        .join(SampleRequest, SampleRequest.id == SampleRequestNode.request_id)
-        .join(Node, Node.id == SampleRequestNode.node_id)
-        .where(
-            SampleRequestNode.expires_at > utc_now(),
-            SampleRequestNode.told_at.is_(None),
-            SampleRequest.status == _PENDING,
-            *where,
-        )
-    )
-    return set(session.scalars(query))
 
 
 def latest(pipeline_id: str, limit: int = 10) -> list[SampleRequest]:
@@ -298,7 +199,7 @@ def _runners(pipeline: Pipeline) -> Any:
 
 def _prune(session: Session, own: ColumnElement[bool], now: datetime) -> None:
     """Forget the oldest ended requests of the pipeline beyond ``MAX_KEPT``."""
-    ended = or_(SampleRequest.status != _PENDING, SampleRequest.expires_at <= now)
+    ended = or_(~IS_PENDING, SampleRequest.expires_at <= now)
     newest = select(SampleRequest.id).where(own).order_by(SampleRequest.id.desc())
     oldest_kept = session.scalar(newest.offset(MAX_KEPT - 1).limit(1))
     if oldest_kept is not None:
@@ -307,16 +208,3 @@ def _prune(session: Session, own: ColumnElement[bool], now: datetime) -> None:
             .where(and_(own, ended, SampleRequest.id < oldest_kept))
             .execution_options(synchronize_session=False)
         )
-
-
-def _to_wire(request: Any, keys: list[str]) -> dict[str, Any]:
-    wire: dict[str, Any] = {
-        "requestId": request.id,
-        "pipelineId": request.pipeline_id,
-        "componentKeys": keys,
-        "limit": request.event_limit,
-    }
-    sinks = [key for key in keys if key in request.sink_keys]
-    if sinks:
-        wire["sinkKeys"] = sinks
-    return wire

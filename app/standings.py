@@ -10,7 +10,7 @@ from flask import Flask
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from app import action_states, action_waves, assembly, deployments, sample_results, samples
+from app import action_states, action_waves, assembly, deployments, sample_offers, sample_results
 from app.clock import utc_now
 from app.database import current_engine, engine_of_its_own, transaction, using
 from app.models import Environment, Node, NodeAction, NodePipeline, SampleRequestNode
@@ -54,7 +54,7 @@ class DatabaseQuestions:
         """The nodes of these environments that were not told yet of an action or request. Two queries."""
         here = Node.environment_id.in_(environment_ids)
         with self._asking(), Session(current_engine()) as session:
-            return action_states.undelivered(session, here) | samples.untold(session, here)
+            return action_states.undelivered(session, here) | sample_offers.untold(session, here)
 
     def record_nudged(self, written: Sequence[tuple[str, str, datetime]]) -> None:
         """Note when nudges were written to sockets."""
@@ -74,7 +74,7 @@ class DatabaseQuestions:
             if actions:
                 action_states.record_pushed(actions)
             if requests:
-                samples.record_told(requests)
+                sample_offers.record_told(requests)
 
     def record_seen(self, node_ids: Sequence[str]) -> None:
         """Note that these nodes live."""
@@ -143,7 +143,7 @@ def standings(node_ids: Sequence[str]) -> dict[str, Standing]:
             ):
                 versions[node_id][pipeline_id] = version
         asked = action_states.undelivered(session, NodeAction.node_id.in_(node_ids))
-        asked |= samples.untold(session, SampleRequestNode.node_id.in_(node_ids))
+        asked |= sample_offers.untold(session, SampleRequestNode.node_id.in_(node_ids))
     result = {}
     # One plan for each environment: rows of a nonce that a commit has just replaced would assemble again each.
     nonces = {row.environment_id: row.nonce for row in rows}

@@ -27,8 +27,8 @@ from app import (
     enrollment,
     heartbeats,
     node_actions,
+    sample_offers,
     sample_results,
-    samples,
     server_settings,
     tokens,
 )
@@ -134,7 +134,7 @@ def config() -> ResponseReturnValue:
     attempt = ""
     if (pending := node_actions.pending(node.id)) is not None:
         rest["pendingAction"], attempt = pending
-    if offered := samples.offered(node.id, node.environment_id):
+    if offered := sample_offers.offered(node.id, node.environment_id):
         rest["sampleRequests"] = offered
     tail = json.dumps(rest, separators=(",", ":")).encode()
     etag = hashlib.sha256(f"{node.id} {attempt}".encode() + tail).hexdigest()[:32]

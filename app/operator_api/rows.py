@@ -14,7 +14,7 @@ from app.fleet import NodeRow
 from app.models import AuditEntry, Pipeline, PipelineVersion
 from app.node_actions import ActionRow, Asked
 from app.paging import Page
-from app.sample_results import Samples
+from app.sample_views import Samples
 from app.samples import Asked as SamplesAsked
 
 Row = TypeVar("Row")

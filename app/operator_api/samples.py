@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 
-from app import pipelines, sample_results, samples
+from app import pipelines, sample_views, samples
 from app.operator_api import access, requests, rows, schemas
 
 blueprint = Blueprint("samples", __name__)
@@ -25,6 +25,6 @@ def ask(pipeline_id: str) -> ResponseReturnValue:
 @blueprint.get("/samples/<request_id>")
 def show(request_id: str) -> ResponseReturnValue:
     """What has come of a request so far."""
-    found = sample_results.get(request_id)
+    found = sample_views.get(request_id)
     access.check_visible(found.environment_id, "request for samples")
     return jsonify(rows.samples(found))

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from app import environments, pipelines, sample_results, samples
+from app import environments, pipelines, sample_views, samples
 from app.errors import ConflictError, InvalidInputError, SignalboxError
 from app.pages import live, roles, words
 from app.pages.live import Picture
-from app.sample_results import Samples
+from app.sample_views import Samples
 
 bp = Blueprint("samples", __name__)
 
@@ -55,7 +55,7 @@ def ask(pipeline_id: str) -> ResponseReturnValue:
 @bp.get("/samples/<request_id>")
 def show(request_id: str) -> ResponseReturnValue:
     """What has come of a request so far."""
-    found = sample_results.get(request_id)
+    found = sample_views.get(request_id)
     return render_template(
         "samples/show.html",
         found=found,
@@ -82,7 +82,7 @@ def _painter(request_id: str) -> live.Paint:
     def paint() -> Picture:
         # An ended request does not change, and may have megabytes.
         if not last:
-            found = sample_results.get(request_id)
+            found = sample_views.get(request_id)
             picture = _picture(found)
             if found.request.finished_at is None:
                 return picture

@@ -22,6 +22,9 @@ from app.models import (
 from app.push.messages import SAMPLE_SUBJECT
 from app.standings import DatabaseQuestions
 from tests.app.conftest import Script, enroll, make_script, node_id, refused, succeeded
+from tests.app.test_node_actions import questions
+
+__all__ = ["questions"]
 
 
 class Sampling:
@@ -177,10 +180,11 @@ def test_the_five_heard_of_last_are_asked(sampling: Sampling) -> None:
     assert len(sampling.offered(agents[6])) == 1
 
 
-def test_the_sweep_finds_whom_a_lost_push_has_not_told(sampling: Sampling, app: Flask) -> None:
+def test_the_sweep_finds_whom_a_lost_push_has_not_told(
+    sampling: Sampling, questions: DatabaseQuestions
+) -> None:
     """A request that was pushed or polled is told; until then the node is nudged."""
     one, two = sampling.nodes("edge-01", "edge-02")
-    questions = DatabaseQuestions(app, app.config["SQLALCHEMY_DATABASE_URI"])
     here = [sampling.environment_id]
     assert questions.asked(here) == set()
     request_id = sampling.ask()
@@ -241,7 +245,7 @@ def test_the_first_success_wins_and_an_error_waits_for_the_others(sampling: Samp
     row = sampling.show(request_id)
     assert row["status"] == "ERROR"
     assert (row["samples"][1]["error"], row["samples"][1]["nodeId"]) == ("g1", node_id(one))
-    sampling.say(two, shown(request_id, "gone", {"late": True}))
+    sampling.say(two, shown(request_id, "gone", {"late": True}), failed(request_id, "made", "late"))
     assert sampling.show(request_id) == row, "an ended request does not change"
 
 
