@@ -50,7 +50,7 @@ class DatabaseQuestions:
         with self._asking(), current_engine().connect() as connection:
             return {row.id: row.nonce for row in connection.execute(query)}
 
-    def asked(self, environment_ids: Sequence[str]) -> set[str]:
+    def untold(self, environment_ids: Sequence[str]) -> set[str]:
         """The nodes of these environments that were not told yet of an action or request. Two queries."""
         here = Node.environment_id.in_(environment_ids)
         with self._asking(), Session(current_engine()) as session:

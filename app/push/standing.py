@@ -32,7 +32,7 @@ class Questions(Protocol):
     def nonces(self, environment_ids: Sequence[str]) -> dict[str, str]:
         """The nonce of each environment: another one means that its nodes may have to do something else."""
 
-    def asked(self, environment_ids: Sequence[str]) -> set[str]:
+    def untold(self, environment_ids: Sequence[str]) -> set[str]:
         """The nodes of these environments that were not told yet of what waits for them: actions, requests."""
 
     def record_nudged(self, written: Sequence[tuple[str, str, datetime]]) -> None:

@@ -128,7 +128,7 @@ class Sweep:
             try:
                 environment_ids = sorted({connection.environment_id for connection in held})
                 nonces = self._questions.nonces(environment_ids)
-                asked = self._questions.asked(environment_ids)
+                asked = self._questions.untold(environment_ids)
             except Exception:
                 log.exception("cannot ask the database what has changed for %d nodes", len(held))
                 return []

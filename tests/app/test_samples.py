@@ -186,19 +186,19 @@ def test_the_sweep_finds_whom_a_lost_push_has_not_told(
     """A request that was pushed or polled is told; until then the node is nudged."""
     one, two = sampling.nodes("edge-01", "edge-02")
     here = [sampling.environment_id]
-    assert questions.asked(here) == set()
+    assert questions.untold(here) == set()
     request_id = sampling.ask()
-    assert questions.asked(here) == {node_id(one), node_id(two)}
-    assert questions.asked(["nope"]) == set()
+    assert questions.untold(here) == {node_id(one), node_id(two)}
+    assert questions.untold(["nope"]) == set()
     assert questions.standings([node_id(one)])[node_id(one)].is_asked
     questions.record_nudged([(SAMPLE_SUBJECT + request_id, node_id(one), utc_now())])
-    assert questions.asked(here) == {node_id(two)}
+    assert questions.untold(here) == {node_id(two)}
     sampling.offered(two)
-    assert questions.asked(here) == set()
+    assert questions.untold(here) == set()
     assert not questions.standings([node_id(two)])[node_id(two)].is_asked
     sampling.ask()
     sampling.expire()
-    assert questions.asked(here) == set()
+    assert questions.untold(here) == set()
 
 
 # who may write what
@@ -217,6 +217,7 @@ def test_nobody_writes_what_he_was_not_asked_for(sampling: Sampling, script: Scr
     sampling.say(agent, {"requestId": "NO_ID", "componentKey": "made", "error": "x"})
     row = sampling.show(request_id)
     assert (row["status"], row["samples"], row["failures"]) == ("PENDING", [], [])
+    assert (sampling.count(SampleResult), sampling.count(SampleFailure)) == (0, 0)
 
     # asked, and then moved away: the pipeline is another environment's now
     script.call("PATCH", f"/nodes/{node_id(agent)}", {"environmentId": elsewhere})

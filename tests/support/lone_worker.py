@@ -42,7 +42,7 @@ class BadDatabase:
         self._fail()
         return {}
 
-    def asked(self, environment_ids: Sequence[str]) -> set[str]:
+    def untold(self, environment_ids: Sequence[str]) -> set[str]:
         self._fail()
         return set()
 
