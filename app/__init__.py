@@ -7,6 +7,7 @@ from flask import Flask
 from app import (
     agent_api,
     database,
+    encryption,
     errors,
     extensions,
     health,
@@ -47,6 +48,7 @@ def create_app(settings: Settings) -> Flask:
     extensions.migrate.init_app(app, db, directory=str(ROOT / "migrations"))
     extensions.login_manager.init_app(app)
     extensions.csrf.init_app(app)
+    encryption.init_app(app, settings)
 
     # around every request
     errors.init_app(app)
