@@ -42,9 +42,9 @@ class CertificateRow:
 
 
 def put(
-    environment_id: str, name: str, filename: str, data: bytes, actor: Actor
+    environment_id: str, name: str, filename: str, data: bytes, actor: Actor, *, only_new: bool = False
 ) -> tuple[CertificateRow, Outcome]:
-    """Make the certificate, or replace it.
+    """Make the certificate, or, unless it is to be *only_new*, replace it.
 
     Nodes go on to find it under the file name that it had when their pipeline was deployed.
 
@@ -64,6 +64,8 @@ def put(
             session, Certificate, environment_id, name, len(data), MAX_CERTIFICATES, MAX_BYTES_IN_ALL
         )
         row = session.get(Certificate, (environment_id, name))
+        if row is not None and only_new:
+            raise secret_store.already_there(CERTIFICATE, name)
         is_new = row is None
         if row is None:
             row = Certificate(environment_id=environment_id, name=name)

@@ -42,8 +42,10 @@ class SecretRow:
     """Whether the key that it was encrypted with is still here."""
 
 
-def put(environment_id: str, name: str, value: str, actor: Actor) -> tuple[SecretRow, Outcome]:
-    """Make the secret, or give it a new value.
+def put(
+    environment_id: str, name: str, value: str, actor: Actor, *, only_new: bool = False
+) -> tuple[SecretRow, Outcome]:
+    """Make the secret, or, unless it is to be *only_new*, give it a new value.
 
     :raises NotFoundError: there is no such environment.
     :raises InvalidInputError: the name or the value cannot be used.
@@ -57,6 +59,8 @@ def put(environment_id: str, name: str, value: str, actor: Actor) -> tuple[Secre
     def work(session: Session) -> rotation.Concern:
         lock(session, environment_id)
         row = session.get(Secret, (environment_id, name))
+        if row is not None and only_new:
+            raise already_there(SECRET, name)
         twin = session.scalar(
             select(Secret.name).where(
                 Secret.environment_id == environment_id, Secret.variable == variable, Secret.name != name
@@ -199,6 +203,14 @@ def check_room(
         raise ConflictError(
             f"All of these of one environment may have {most_bytes // 1024} KiB together; this would be more."
         )
+
+
+def already_there(kind: str, name: str) -> ConflictError:
+    """Why a form for a new one cannot be taken."""
+    message = f"there is already a {kind} of that name; replace that, or choose another name"
+    return ConflictError(
+        f'The {kind} "{name}" was not kept: {message}.', [{"field": "name", "message": message}]
+    )
 
 
 def remove(

@@ -8,7 +8,7 @@ import binascii
 from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 
-from app import certificate_store, secret_store
+from app import certificate_store, environments, secret_store
 from app.certificate_store import MAX_FILE_BYTES
 from app.errors import InvalidInputError
 from app.operator_api import access, requests, rows, schemas
@@ -31,6 +31,7 @@ def secrets(environment_id: str) -> ResponseReturnValue:
 def put_secret(environment_id: str, name: str) -> ResponseReturnValue:
     """Make one or give it a new value; restarts exactly the pipelines that name it."""
     access.check_visible(environment_id, "environment")
+    environments.get(environment_id)
     body = requests.body(schemas.SecretValue)
     row, outcome = secret_store.put(environment_id, name, body.value, access.actor())
     return jsonify({**rows.secret(row), **rows.rotation(outcome)})
@@ -58,6 +59,7 @@ def certificates(environment_id: str) -> ResponseReturnValue:
 def put_certificate(environment_id: str, name: str) -> ResponseReturnValue:
     """Make one or replace it; restarts exactly the pipelines that name it."""
     access.check_visible(environment_id, "environment")
+    environments.get(environment_id)
     body = requests.body(schemas.CertificateFile, MAX_CERTIFICATE_BODY_BYTES)
     try:
         # People wrap base64 into lines; nothing else but its alphabet is let through.

@@ -305,6 +305,7 @@ def _page(
     return render_template(
         "pipelines/show.html",
         pipeline=pipeline,
+        hold=pipelines.hold(pipeline),
         environment_name=environments.get(pipeline.environment_id).name,
         draft=draft or Draft.of(pipeline),
         draft_problems=pipelines.problems(pipeline.environment_id, pipeline.config_yaml),

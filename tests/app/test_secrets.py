@@ -39,7 +39,7 @@ RENDERED = (
     .replace("SECRET[password]", '"${VF_SECRET_PASSWORD}"')
     .replace("|-\n        CERT[ca]", '"${VF_DATA_DIR:-/var/lib/vf-agent}/certs/ca.pem"')
 )
-AWKWARD = "it's \"quoted\" \\ ${HOME} $1\r\n\tü😀\x7f\x85\u2028 end"
+AWKWARD = 'it\'s "quoted" \\ ${HOME} $1\r\n\tü😀\x7f\x85\u2028 end'
 
 
 def pem(days: float = 90) -> bytes:
@@ -119,9 +119,7 @@ def test_a_pipeline_gets_exactly_what_it_names(script: Script, environment_id: s
     password = got["secrets"]["VF_SECRET_PASSWORD"]
     assert json.loads(f'"{password}"') == AWKWARD
     assert all(c.isprintable() for c in password)
-    assert got["certFiles"] == [
-        {"name": "ca", "filename": "ca.pem", "data": base64.b64encode(PEM).decode()}
-    ]
+    assert got["certFiles"] == [{"name": "ca", "filename": "ca.pem", "data": base64.b64encode(PEM).decode()}]
     assert "hold" not in got
 
 
@@ -362,7 +360,9 @@ def test_an_environment_takes_its_secrets_with_it(
     vault.fill()
     assert script.call("DELETE", vault.path).status_code == 204
     with app.app_context():
-        left = [db.session.execute(text(f"SELECT count(*) FROM {t}")).scalar() for t in ("secret", "certificate")]
+        left = [
+            db.session.execute(text(f"SELECT count(*) FROM {t}")).scalar() for t in ("secret", "certificate")
+        ]
         db.session.remove()
     assert left == [0, 0]
 
