@@ -3,7 +3,7 @@ VENV ?= .venv
 export VENV
 
 .NOTPARALLEL:
-.PHONY: demo test bench lint types environment
+.PHONY: demo test bench soak-agent lint types environment
 
 # Start everything on this machine and keep it running until Ctrl-C; RESET=1 forgets the last time.
 demo:
@@ -16,6 +16,10 @@ test: lint types
 # Measure the small set: sockets beside plain flask-sock, a storm of deploys, the way to an agent. Some minutes.
 bench: environment
 	@$(VENV)/bin/python -m bench.sockets 1000 5000 && $(VENV)/bin/python -m bench.deploy_storm && $(VENV)/bin/python -m bench.deploy_latency 5
+
+# Disturb agents, server and Redis for two hours and look whether all comes right; SECONDS=… for less.
+soak-agent: environment
+	@$(VENV)/bin/python -m bench.soak_agent $(SECONDS)
 
 # Check the style.
 lint: environment

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from agent.plan import Declined, PipelineSpec
+from agent.plan import Memory, PipelineSpec
 from agent.protocol import Transport
 
 
@@ -133,8 +133,7 @@ class PostSamples:
 class SavePlan:
     """Keep on disk what this node runs, for a boot while the server is away."""
 
-    pipelines: tuple[PipelineSpec, ...]
-    declined: tuple[Declined, ...]
+    memory: Memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +184,13 @@ class RemovePipelineFiles:
 
 
 @dataclass(frozen=True, slots=True)
+class RemoveCertificates:
+    """No pipeline needs these files any more."""
+
+    base_names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Exit:
     """All children are gone: end the process."""
 
@@ -206,5 +212,6 @@ Action = (
     | TerminateChild
     | KillChild
     | RemovePipelineFiles
+    | RemoveCertificates
     | Exit
 )

@@ -67,6 +67,8 @@ ARROWS: dict[tuple[ChildState, Happening], ChildState] = {
 HAS_PROCESS = frozenset({ChildState.STARTING, ChildState.RUNNING, ChildState.TERMINATING, ChildState.KILLING})
 CRASHES_OF_A_LOOP = 3
 """So many crashes without a stable while between them are called a crash loop."""
+MOST_CRASHES = 8
+"""After so many the delay grows no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,11 @@ class Child:
     def has_process(self) -> bool:
         """Whether something must be stopped before something else may start."""
         return self.state in HAS_PROCESS
+
+    @property
+    def crashes(self) -> int:
+        """How often it has died without a stable while since; more than MOST_CRASHES make no difference."""
+        return min(self._backoff.failures, MOST_CRASHES)
 
     @property
     def is_crash_loop(self) -> bool:
@@ -175,14 +182,18 @@ class Child:
 
     def may_start(self, now: float) -> bool:
         """Whether nothing runs and no crash asks for patience."""
-        if self.state is ChildState.BACKOFF:
-            return now >= self._deadline or self._deadline == math.inf  # no patience left to have
-        return self.state is ChildState.STOPPED
+        # Infinity: no patience left to have.
+        return not self.has_process and (now >= self._deadline or self._deadline == math.inf)
+
+    def remember_crashes(self, crashes: int, now: float) -> None:
+        """It died so often in an earlier life of the agent: a new one is no reason to hurry."""
+        self._backoff.failures = max(0, crashes - 1)
+        self._deadline = now + self._backoff.next_delay()
 
     def forgive(self) -> None:
         """Forget earlier crashes: what comes next is something else."""
         self._backoff.reset()
-        if self.state is ChildState.BACKOFF:
+        if not self.has_process:
             self._deadline = math.inf
 
     def tick(self, now: float) -> list[Action]:
@@ -202,7 +213,7 @@ class Child:
             self._move(Happening.GRACE_ELAPSED)
             self._deadline = math.inf
             return [KillChild(self.pipeline_id, self.run)]
-        elif self.state is ChildState.BACKOFF:
+        else:
             self._deadline = math.inf
         return []
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from agent.doctor import Check, CheckFailedError, DoubtfulError, Facts
 from agent.settings import SettingsError, read_settings
+from agent.store import Store
 from agent.vector import free_ports, plain_environment, version_command
 
 LEAST_VECTOR = (0, 50)
@@ -59,7 +60,9 @@ def data_folder(facts: Facts) -> str:
 
 
 def agent(facts: Facts) -> str:
-    """Whether one runs on the data folder, told by its lock."""
+    """Whether one runs on the data folder, told by its lock, and when it last heard the server."""
+    heard = Store(facts.settings.data_dir).last_contact()
+    last = f"; the server was last heard at {heard}" if heard is not None else ""
     try:
         descriptor = os.open(facts.settings.data_dir / "lock", os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -71,10 +74,10 @@ def agent(facts: Facts) -> str:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:
         facts.has_agent = True
-        return "one is running on this data folder"
+        return f"one is running on this data folder{last}"
     finally:
         os.close(descriptor)
-    return "none is running on this data folder"
+    return f"none is running on this data folder{last}"
 
 
 def vector(facts: Facts) -> str:

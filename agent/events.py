@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from agent.plan import Declined, PendingAction, PipelineSpec, Plan, SampleRequest
+from agent.plan import Memory, PendingAction, Plan, SampleRequest
 from agent.protocol import CloseCode
 
 
@@ -23,9 +23,7 @@ class Booted:
     """The agent has read what it remembers of its last life."""
 
     enrolled: bool
-    pipelines: tuple[PipelineSpec, ...] = ()
-    """What it last ran."""
-    declined: tuple[Declined, ...] = ()
+    memory: Memory = field(default_factory=Memory)
 
 
 @dataclass(frozen=True, slots=True)

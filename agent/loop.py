@@ -6,7 +6,6 @@ Whatever may wait is done in other threads, and what comes of it returns as an e
 from __future__ import annotations
 
 import logging
-import math
 import os
 import queue
 import signal
@@ -30,6 +29,7 @@ from agent.actions import (
     OpenLink,
     PostSamples,
     ProbeChild,
+    RemoveCertificates,
     RemovePipelineFiles,
     SavePlan,
     SendHeartbeat,
@@ -38,6 +38,7 @@ from agent.actions import (
     ValidateConfiguration,
 )
 from agent.api import Api, ApiError
+from agent.contact import Contact
 from agent.events import (
     Booted,
     ChildHealthy,
@@ -56,13 +57,14 @@ from agent.events import (
 )
 from agent.launcher import Launcher
 from agent.link import Link
-from agent.plan import AnswerRefusedError, Declined, PipelineSpec, parse_plan
+from agent.plan import AnswerRefusedError, Memory, parse_plan
 from agent.poll import FETCH_DEADLINE_SECONDS
 from agent.protocol import CONFIG_PATH, HEARTBEAT_PATH
 from agent.proxies import proxy_for
 from agent.report import HEARTBEAT_DEADLINE_SECONDS
 from agent.runner import Runner
 from agent.sampler import Sampler, is_healthy
+from agent.saver import Saver
 from agent.settings import Settings, SettingsError
 from agent.state import Agent
 from agent.store import Store, StoreError
@@ -75,10 +77,12 @@ PROBE_SECONDS = 0.2
 PROBE_ATTEMPTS = 600
 ENROLL_DEADLINE_SECONDS = 30.0
 SAMPLES_DEADLINE_SECONDS = 30.0
-SAVE_RETRY_SECONDS = 30.0
+LAST_SAVE_SECONDS = 5.0
 UNAUTHORIZED_SECONDS = 60.0
 """Between heartbeats with a token that the server refuses."""
 LONGEST_WAIT_SECONDS = 3600.0
+MOST_ASIDE = 4
+"""So many threads at most do the same thing."""
 INTERNAL_ERROR = 70
 """Exit code when the launcher has failed; a supervisor starts the agent anew."""
 
@@ -98,8 +102,10 @@ class Loop:
         self._api = Api(settings.url)
         self._link = Link(boot_id, self._queue.put)
         self._token = ""
-        self._unsaved: SavePlan | None = None
-        self._save_at = math.inf
+        self._is_token_unread = False
+        """There is a node token, but it cannot be read, and pipelines run that another node might not run."""
+        self._contact = Contact(store)
+        self._saver = Saver(store)
         self._probes: dict[str, int] = {}
         """The run of each pipeline that is being asked whether it is well."""
         self._done = False
@@ -108,6 +114,7 @@ class Loop:
         """Live until told to end. SettingsError or StoreError if there is nothing to begin with."""
         booted = self._remember()
         threading.Thread(target=self._launch, name="launcher", daemon=True).start()
+        self._saver.start()
         # SimpleQueue.put may interrupt itself, which a signal handler does.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._queue.put(TerminationRequested()))
@@ -122,21 +129,26 @@ class Loop:
         self._handle(booted)
         while not self._done:
             self._handle(self._next_event())
+        self._saver.close(LAST_SAVE_SECONDS)
         self._launcher.end()
 
     def _next_event(self) -> Event:
-        deadline = min(self._agent.next_deadline(), self._save_at)
-        wait = min(max(0.0, deadline - time.monotonic()), LONGEST_WAIT_SECONDS)
+        wait = min(max(0.0, self._agent.next_deadline() - time.monotonic()), LONGEST_WAIT_SECONDS)
         try:
             return self._queue.get(timeout=wait)
         except queue.Empty:
             return Ticked()
 
     def _handle(self, event: Event) -> None:
+        match event:
+            case ConfigFetched() | ConfigUnchanged():
+                self._contact.answered()
+            case HeartbeatSent():
+                self._contact.heard()
+            case FetchFailed() | EnrollFailed():
+                self._contact.missed()
         for action in self._agent.handle(event, time.monotonic()):
             self._perform(action)
-        if self._unsaved is not None and time.monotonic() >= self._save_at:
-            self._save(self._unsaved)
 
     def _perform(self, action: Action) -> None:
         match action:
@@ -150,6 +162,7 @@ class Loop:
                 )
             case AbandonFetch():
                 log.warning("fetch given up after %g s, nothing is changed", FETCH_DEADLINE_SECONDS)
+                self._contact.missed()
                 self._api.abandon(CONFIG_PATH, action.generation)
             case OpenLink():
                 self._link.open(action, self._token)
@@ -167,7 +180,7 @@ class Loop:
             case PostSamples():
                 self._aside("samples", lambda: self._post_samples(action), SamplesFailed(action.request_id))
             case SavePlan():
-                self._save(action)
+                self._saver.save(action.memory)
             case ValidateConfiguration():
                 if self._runner.version() is None:
                     # It could not be run when the agent started.
@@ -186,34 +199,38 @@ class Loop:
                 self._runner.kill(action.pipeline_id, action.run)
             case RemovePipelineFiles():
                 self._runner.remove_files(action.pipeline_id)
+            case RemoveCertificates():
+                self._runner.remove_certificates(action.base_names)
             case Exit():
                 self._done = True
 
     def _remember(self) -> Booted:
         """What the data folder knows of an earlier life."""
         self._store.remove_leftovers()
-        enrolled = self._is_enrolled()
-        if not enrolled and self._settings.token is None:
+        memory = Memory()
+        try:
+            memory = self._store.plan()
+        except StoreError as error:
+            log.warning("%s; waiting for the server", error)
+        try:
+            enrolled = self._is_enrolled()
+        except StoreError as error:
+            enrolled = False
+            self._is_token_unread = bool(memory.pipelines)
+            if not self._is_token_unread and self._settings.token is None:
+                raise
+            what = "reading it again" if self._is_token_unread else "enrolling again"
+            log.warning("%s; %s", error, what)
+        if not enrolled and not self._is_token_unread and self._settings.token is None:
             raise SettingsError(
                 "cannot start: SIGNALBOX_TOKEN is not set, and there is no node token in "
                 f"{self._store.data_dir}"
             )
-        pipelines: tuple[PipelineSpec, ...] = ()
-        declined: tuple[Declined, ...] = ()
-        try:
-            pipelines, declined = self._store.plan()
-        except StoreError as error:
-            log.warning("%s; waiting for the server", error)
-        return Booted(enrolled, pipelines, declined)
+        return Booted(enrolled, memory)
 
     def _is_enrolled(self) -> bool:
-        try:
-            self._token = self._store.node_token() or ""
-        except StoreError as error:
-            if self._settings.token is None:
-                raise
-            log.warning("%s; enrolling again", error)
-            return False
+        """Whether there is a node token to go on with. StoreError if nobody can tell."""
+        self._token = self._store.node_token() or ""
         if not self._token:
             return False
         if self._settings.token is None:
@@ -227,8 +244,23 @@ class Loop:
                 log.warning("%s", error)
         return matches is not False
 
+    def _node_id(self) -> str:
+        """What the token says about whose it is; those of other systems say it elsewhere."""
+        parts = self._token.split("_")
+        return parts[2] if len(parts) == 4 else "-"
+
     def _enroll(self) -> Event:
         settings = self._settings
+        if self._is_token_unread:
+            # As another node it would be without its labels, and might have to stop what it runs.
+            try:
+                if self._is_enrolled():
+                    self._is_token_unread = False
+                    return Enrolled(self._node_id())
+            except StoreError as error:
+                return EnrollFailed(f"{error}: make it readable, or remove it to enroll as a new node")
+            if settings.token is None:
+                return EnrollFailed("cannot enroll: SIGNALBOX_TOKEN is not set, and the node token is gone")
         try:
             install_id = self._store.install_id()
         except StoreError as error:
@@ -300,22 +332,17 @@ class Loop:
             time.sleep(PROBE_SECONDS)
         return None
 
-    def _save(self, action: SavePlan) -> None:
-        try:
-            self._store.keep_plan(action.pipelines, action.declined)
-        except StoreError as error:
-            # A full disk stops nothing; what is on it is the plan before.
-            log.error("%s; trying again in %g s", error, SAVE_RETRY_SECONDS)
-            self._unsaved, self._save_at = action, time.monotonic() + SAVE_RETRY_SECONDS
-        else:
-            self._unsaved, self._save_at = None, math.inf
-
     def _aside(self, name: str, work: Callable[[], Event | None], failure: Event | None) -> None:
         """Do ``work`` in a thread of its own, and put what it returns on the queue.
 
         ``failure`` is put there if it fails in a way that nobody thought of: what the agent waits for must
-        come, and a mistake in one answer must not end the agent, and with it every child.
+        come, and a mistake in one answer must not end the agent, and with it every child. So it is, too, where
+        earlier ones hang where nothing can cut them off, as in a resolver without a server.
         """
+        if failure is not None and sum(thread.name == name for thread in threading.enumerate()) >= MOST_ASIDE:
+            log.warning("cannot %s: %d earlier ones hang", name, MOST_ASIDE)
+            self._queue.put(failure)
+            return
 
         def do() -> None:
             event = failure

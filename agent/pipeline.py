@@ -39,7 +39,11 @@ class Pipeline:
         self.unasked: str | None = None
         """Why Vector could not be asked about the configuration that is wanted."""
         self.restart_wanted = False
+        self.unproved: PipelineSpec | None = None
+        """What was started here and has not come to run, while there is nothing good: no place to go back to."""
         self._random = random
+        self._started: str | None = None
+        """The checksum that was last started."""
         self._retry_at: dict[str, float] = {}
         self._validated: str | None = None
         self._validating: str | None = None
@@ -56,6 +60,17 @@ class Pipeline:
         self.wanted, self.held = spec, held
         if self.good is not None and spec is not None and spec.checksum == self.good.checksum and not held:
             self.good = spec
+
+    def recall(self, spec: PipelineSpec, now: float, *, is_proved: bool, crashes: int) -> None:
+        """Take up what an earlier life of the agent ran, or tried to."""
+        if is_proved:
+            self.good = spec
+        else:
+            self.unproved, self.tried = spec, spec.checksum
+        self._started = spec.checksum
+        if crashes:
+            self.child.remember_crashes(crashes, now)
+        self.want(spec)
 
     def remember(self, declined: Declined, now: float) -> None:
         """Decline a checksum that failed in an earlier life of the agent."""
@@ -88,14 +103,30 @@ class Pipeline:
                     child.spec = target
                 return []
         elif not self._may_replace(target):
-            return self._validate(target, now)
+            return self._validate(target, now) + self._keep_good(now)
         if child.has_process:
             return child.stop(now)
-        if child.spec is not None and child.spec.checksum != target.checksum:
+        actions = self._start(target, now)
+        if actions:
+            self.restart_wanted = False
+        return actions
+
+    def _keep_good(self, now: float) -> list[Action]:
+        """Until a verdict has come, what is good must not stay down for having died just now."""
+        is_down = self.child.state is ChildState.BACKOFF or (
+            self.unasked is not None and not self.child.has_process
+        )
+        return self._start(self.good, now) if is_down and self.good is not None else []
+
+    def _start(self, target: PipelineSpec, now: float) -> list[Action]:
+        child = self.child
+        if self._started not in (None, target.checksum):
+            # The crashes were another configuration's.
             child.forgive()
         if not child.may_start(now):
             return []
-        self.restart_wanted = False
+        self._started = target.checksum
+        self.unproved = target if self.good is None else None
         return child.start(target, now)
 
     def tick(self, now: float) -> list[Action]:
@@ -114,6 +145,7 @@ class Pipeline:
             return False
         is_news = self.good is None or self.good.checksum != child.spec.checksum or self.error is not None
         self.good, self.tried, self.error = child.spec, child.spec.checksum, None
+        self.unproved = None
         self._ports_snatched = 0
         self.declined.pop(child.spec.checksum, None)
         self._retry_at.pop(child.spec.checksum, None)
@@ -175,6 +207,8 @@ class Pipeline:
         self._validating = self.unasked = None
         if self.wanted is not None and self.wanted.checksum == checksum:
             self.decline(self.wanted, error, now, refused=True)
+            # Somebody wanted the new one tried again: that is done, and what runs is not to suffer for it.
+            self.restart_wanted = False
 
     def validation_failed(self, checksum: str, error: str, now: float) -> None:
         """Nobody knows: Vector could not be asked. Ask again; what runs was not touched."""
@@ -207,6 +241,11 @@ class Pipeline:
             waits.append(retry_at if retry_at > -math.inf else math.inf)
         return min(waits)
 
+    def certificate_names(self) -> set[str]:
+        """Base names of the files that what runs, what is wanted and what it might go back to need."""
+        specs = (self.child.spec, self.wanted, self.good, self.unproved)
+        return {file.base_name for spec in specs if spec is not None for file in spec.cert_files}
+
     def runs_what_is_wanted(self) -> bool:
         """Whether exactly the wanted version is up and has stayed up."""
         wanted, spec = self.wanted, self.child.spec
@@ -225,7 +264,8 @@ class Pipeline:
         state, child = self.child.state, self.child
         if state is ChildState.RUNNING:
             return PipelineStatus.RUNNING
-        if state in (ChildState.STARTING, ChildState.BACKOFF) and child.is_crash_loop:
+        is_between = state in (ChildState.STARTING, ChildState.BACKOFF, ChildState.STOPPED)
+        if is_between and child.is_crash_loop and self.wanted is not None:
             return PipelineStatus.CRASH_LOOP
         if state is ChildState.BACKOFF and self.error is not None:
             return PipelineStatus.CRASHED

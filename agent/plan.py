@@ -63,6 +63,19 @@ class Declined:
 
 
 @dataclass(frozen=True, slots=True)
+class Memory:
+    """What a later life of the agent must know of this one."""
+
+    pipelines: tuple[PipelineSpec, ...] = ()
+    """What this node last ran."""
+    declined: tuple[Declined, ...] = ()
+    unproved: tuple[str, ...] = ()
+    """Ids of those pipelines that were started and never came to run."""
+    crashes: tuple[tuple[str, int], ...] = ()
+    """How often in a row a pipeline's child has crashed, by id."""
+
+
+@dataclass(frozen=True, slots=True)
 class PendingAction:
     """An action that the server wants done once."""
 

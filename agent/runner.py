@@ -79,6 +79,10 @@ class Runner:
             self._tails.pop(pipeline_id, None)
         self._launcher.submit(lambda: self._remove(pipeline_id))
 
+    def remove_certificates(self, base_names: tuple[str, ...]) -> None:
+        """Forget certificate files that no pipeline needs any more."""
+        self._launcher.submit(lambda: self._remove_certificates(base_names))
+
     def recent_lines(self, pipeline_id: str) -> tuple[int, list[str]]:
         """How many lines its child has said, and the last of them."""
         with self._lock:
@@ -99,13 +103,10 @@ class Runner:
         with self._lock:
             tail = Tail(redactor.redact, self._tails.get(spec.pipeline_id))
             self._tails[spec.pipeline_id] = tail
-        ports = vector.free_ports(2)
-        folder = self._store.pipeline_dir(spec.pipeline_id)
         try:
             self._store.write_cert_files(spec)
             config = self._store.write_pipeline_file(spec.pipeline_id, "pipeline.yaml", spec.config_yaml)
-            overlay = vector.overlay(spec, folder / "data", *ports)
-            overlay_file = self._store.write_pipeline_file(spec.pipeline_id, "agent.yaml", overlay)
+            overlay_file, ports = self._write_overlay(spec)
             process = self._launcher.spawn(
                 vector.start_command(self._vector_bin, config, overlay_file),
                 vector.child_environment(spec, self._store.data_dir, os.environ),
@@ -121,6 +122,21 @@ class Runner:
         api_port, metrics_port = ports
         self._put(ChildLaunched(spec.pipeline_id, run, process.pid, api_port, metrics_port))
 
+    def _write_overlay(self, spec: PipelineSpec) -> tuple[Path, tuple[int, ...]]:
+        """What we lay over the pipeline's file: where it is, and which ports it names."""
+        data, ports = self._store.pipeline_dir(spec.pipeline_id) / "data", vector.free_ports(2)
+        try:
+            text = vector.overlay(spec, data, *ports)
+            return self._store.write_pipeline_file(spec.pipeline_id, "agent.yaml", text), ports
+        except OSError:
+            # A full disk: the file of the last start does as well, where it would be the same but for its ports.
+            file = data.with_name("agent.yaml")
+            text = file.read_text()
+            former = vector.ports_in(text)
+            if former is None or text != vector.overlay(spec, data, *former):
+                raise
+            return file, former
+
     def _exited(self, pipeline_id: str, run: int, code: int, tail: Tail, ports: tuple[int, ...]) -> None:
         del self._children[pipeline_id]
         port_taken = any(vector.is_port_taken(port) for port in ports)
@@ -132,6 +148,8 @@ class Runner:
             return
         if is_patient:
             child.process.send_signal(signal.SIGTERM)
+            # One that somebody has frozen takes it only once it runs again.
+            child.process.send_signal(signal.SIGCONT)
         else:
             child.process.kill_group()
 
@@ -153,7 +171,9 @@ class Runner:
                 VALIDATE_SECONDS,
             )
         except (OSError, ValueError) as error:
-            hint = "; SIGNALBOX_VECTOR_BIN says which one to run" if isinstance(error, FileNotFoundError) else ""
+            hint = (
+                "; SIGNALBOX_VECTOR_BIN says which one to run" if isinstance(error, FileNotFoundError) else ""
+            )
             text = f"cannot ask Vector ({self._vector_bin}) about the configuration: {error}{hint}"
             self._put(ValidationFailed(spec.pipeline_id, spec.checksum, text))
 
@@ -178,6 +198,12 @@ class Runner:
             self._store.remove_pipeline(pipeline_id)
         except OSError as error:
             log.warning("cannot remove the files of pipeline=%s: %s", pipeline_id, error)
+
+    def _remove_certificates(self, base_names: tuple[str, ...]) -> None:
+        try:
+            self._store.remove_certificates(base_names)
+        except OSError as error:
+            log.warning("cannot remove certificates that nothing needs: %s", error)
 
     def _ask_version(self) -> None:
         tail = Tail()

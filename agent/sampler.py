@@ -6,7 +6,10 @@ import http.client
 import logging
 import os
 import pwd
-from collections.abc import Mapping
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from agent import __version__, host
 from agent.actions import PipelineReport, SendHeartbeat
@@ -17,6 +20,8 @@ from agent.runner import Runner
 log = logging.getLogger("agent.sampler")
 
 SCRAPE_SECONDS = 2.0
+SCRAPES_SECONDS = 10.0
+"""For all children of one heartbeat, which must not be late because some of them hang."""
 HEALTH_SECONDS = 1.0
 
 
@@ -31,6 +36,8 @@ class Sampler:
         self._running_as = running_as()
         self._lines_told: dict[str, int] = {}
         """How many lines of each pipeline's child the server has been told."""
+        self._slow: set[str] = set()
+        """Pipelines whose child did not answer the last time: they are asked after the others."""
 
     @property
     def labels(self) -> Mapping[str, str]:
@@ -40,7 +47,8 @@ class Sampler:
     def heartbeat_body(self, heartbeat: SendHeartbeat) -> tuple[dict[str, object], dict[str, int]]:
         """The body of ``POST /api/agent/heartbeat``, and what :meth:`arrived` wants to know once it has."""
         line_counts: dict[str, int] = {}
-        pipelines = [self._pipeline(report, line_counts) for report in heartbeat.pipelines]
+        counters = self._scrape_all(heartbeat.pipelines)
+        pipelines = [self._pipeline(report, counters, line_counts) for report in heartbeat.pipelines]
         running = sum(report.status == PipelineStatus.RUNNING for report in heartbeat.pipelines)
         body: dict[str, object] = {
             "pipelines": pipelines,
@@ -79,7 +87,23 @@ class Sampler:
         """A body has reached the server: its log lines need not be told again."""
         self._lines_told = line_counts
 
-    def _pipeline(self, report: PipelineReport, line_counts: dict[str, int]) -> dict[str, object]:
+    def _scrape_all(self, reports: Sequence[PipelineReport]) -> dict[str, Counters]:
+        """What each child counts, by pipeline; those that do not tell in time are left out."""
+        deadline = time.monotonic() + SCRAPES_SECONDS
+        found: dict[str, Counters] = {}
+        asked = [report for report in reports if report.metrics_port is not None]
+        for report in sorted(asked, key=lambda report: report.pipeline_id in self._slow):
+            seconds = min(SCRAPE_SECONDS, deadline - time.monotonic())
+            assert report.metrics_port is not None
+            counters = scrape(report.metrics_port, seconds) if seconds > 0 else None
+            if counters is not None:
+                found[report.pipeline_id] = counters
+        self._slow = {report.pipeline_id for report in asked} - found.keys()
+        return found
+
+    def _pipeline(
+        self, report: PipelineReport, scraped: Mapping[str, Counters], line_counts: dict[str, int]
+    ) -> dict[str, object]:
         told: dict[str, object] = {
             "pipelineId": report.pipeline_id,
             "version": report.version,
@@ -91,8 +115,7 @@ class Sampler:
             "failedChecksum": report.failed_checksum,
             "error": report.error,
         }
-        counters = scrape(report.metrics_port) if report.metrics_port is not None else None
-        if counters is not None:
+        if (counters := scraped.get(report.pipeline_id)) is not None:
             told |= counters_to_json(counters)
         count, lines = self._runner.recent_lines(report.pipeline_id)
         line_counts[report.pipeline_id] = count
@@ -120,9 +143,9 @@ def counters_to_json(counters: Counters) -> dict[str, object]:
     )
 
 
-def scrape(port: int) -> Counters | None:
-    """What the Vector with this metrics port counts; ``None`` where it does not answer."""
-    content = _get(port, "/metrics", SCRAPE_SECONDS)
+def scrape(port: int, seconds: float) -> Counters | None:
+    """What the Vector with this metrics port counts; ``None`` where it does not say within ``seconds``."""
+    content = _get(port, "/metrics", seconds)
     return parse_metrics(content.decode("utf-8", "replace")) if content is not None else None
 
 
@@ -158,10 +181,25 @@ def _component_to_json(component: Component) -> dict[str, object]:
     }
 
 
-def _get(port: int, path: str, timeout_seconds: float) -> bytes | None:
-    """A child's answer if it is 200. On loopback and without requests, which might ask a proxy."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_seconds)
+class _Impatient(socket.socket):
+    """A connection on which reading ends when its time is up, however often a byte comes."""
+
+    deadline = 0.0
+    """Monotonic seconds."""
+
+    def recv_into(self, *arguments: Any) -> int:
+        self.settimeout(max(0.001, self.deadline - time.monotonic()))
+        return super().recv_into(*arguments)
+
+
+def _get(port: int, path: str, seconds: float) -> bytes | None:
+    """A child's answer if it is 200 and whole in time. Without requests, which might ask a proxy."""
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    connection.sock = connected = _Impatient()
     try:
+        connected.deadline = time.monotonic() + seconds
+        connected.settimeout(seconds)
+        connected.connect(("127.0.0.1", port))
         connection.request("GET", path)
         answer = connection.getresponse()
         content = answer.read(MOST_BYTES)

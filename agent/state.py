@@ -216,10 +216,10 @@ class Agent:
         else:
             self._enroll_at = now
         actions: list[Action] = []
-        if event.pipelines:
-            names = ",".join(f"{spec.pipeline_id}@{spec.version}" for spec in event.pipelines)
+        if event.memory.pipelines:
+            names = ",".join(f"{spec.pipeline_id}@{spec.version}" for spec in event.memory.pipelines)
             actions.append(Log(logging.INFO, f"remembered pipelines={names}"))
-        return actions + self._supervisor.remember(event.pipelines, event.declined, now)
+        return actions + self._supervisor.remember(event.memory, now)
 
     def _start_talking(self, now: float) -> None:
         self._enrolled = True

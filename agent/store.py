@@ -6,6 +6,7 @@
     node-token               the node's token and nothing else, 0600
     enrollment.json          which enrollment token that came from (a hash), and the install id
     plan.json                what this node last ran, secrets included, 0600
+    last-contact             when the server last answered
     certs/<base name>        certificates of pipelines, 0600
     pipelines/<id>/          pipeline.yaml, agent.yaml, and Vector's own data_dir in data/
 """
@@ -24,7 +25,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from agent.plan import AnswerRefusedError, Declined, PipelineSpec, parse_spec, spec_to_json
+from agent.plan import AnswerRefusedError, Declined, Memory, PipelineSpec, parse_spec, spec_to_json
 
 
 class StoreError(Exception):
@@ -84,11 +85,11 @@ class Store:
             self._write("enrollment.json", json.dumps(record | {"installId": install_id}).encode())
         return install_id
 
-    def keep_plan(self, pipelines: Iterable[PipelineSpec], declined: Iterable[Declined]) -> None:
+    def keep_plan(self, memory: Memory) -> None:
         """Keep what this node runs, for a boot while the server is away."""
         body = json.dumps(
             {
-                "pipelines": [spec_to_json(spec) for spec in pipelines],
+                "pipelines": [spec_to_json(spec) for spec in memory.pipelines],
                 "declined": [
                     {
                         "pipelineId": entry.pipeline_id,
@@ -97,18 +98,20 @@ class Store:
                         "error": entry.error,
                         "attempts": entry.attempts,
                     }
-                    for entry in declined
+                    for entry in memory.declined
                 ],
+                "unproved": memory.unproved,
+                "crashes": dict(memory.crashes),
             }
         ).encode()
         # The digest in front tells a whole file from what a failing disk may leave of one.
         self._write("plan.json", hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
 
-    def plan(self) -> tuple[tuple[PipelineSpec, ...], tuple[Declined, ...]]:
+    def plan(self) -> Memory:
         """What this node last ran; nothing if it never ran anything. StoreError if that cannot be read."""
         content = self._read("plan.json")
         if content is None:
-            return (), ()
+            return Memory()
         digest, _, body = content.partition(b"\n")
         if hashlib.sha256(body).hexdigest().encode() != digest:
             raise StoreError(f"cannot read {self.data_dir / 'plan.json'}: it is damaged")
@@ -126,21 +129,41 @@ class Store:
                 )
                 for entry in record["declined"]
             )
-        except (ValueError, KeyError, TypeError, AnswerRefusedError) as error:
+            # The first releases did not keep these two.
+            unproved = tuple(str(id) for id in record.get("unproved", ()))
+            crashes = tuple((str(id), int(count)) for id, count in record.get("crashes", {}).items())
+        except (ValueError, KeyError, TypeError, AttributeError, AnswerRefusedError) as error:
             raise StoreError(
                 f"cannot read {self.data_dir / 'plan.json'}: another release wrote it ({error})"
             ) from error
-        return specs, declined
+        return Memory(specs, declined, unproved, crashes)
+
+    def last_contact(self) -> str | None:
+        """When the server last answered, as it was kept; ``None`` where that is not known."""
+        try:
+            content = self._read("last-contact") or b""
+        except StoreError:
+            return None
+        return content.decode("ascii", "replace").strip()[:30] or None
+
+    def keep_contact(self, moment: str) -> None:
+        """Keep when the server last answered. StoreError if that fails."""
+        try:
+            write_atomically(self.data_dir / "last-contact", moment.encode() + b"\n", is_lasting=False)
+        except OSError as error:
+            raise StoreError(f"cannot write {self.data_dir / 'last-contact'}: {error.strerror}") from error
 
     def pipeline_dir(self, pipeline_id: str) -> Path:
         """The folder of one pipeline."""
         return self.data_dir / "pipelines" / pipeline_id
 
     def write_pipeline_file(self, pipeline_id: str, name: str, text: str) -> Path:
-        """Write one file of a pipeline and say where it is; OSError if that fails."""
+        """Write one file of a pipeline, if it is not as it should be; where it is. OSError if that fails."""
         folder = self.pipeline_dir(pipeline_id)
         (folder / "data").mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_atomically(folder / name, text.encode(), is_lasting=False)
+        if _content_of(folder / name) != text.encode():
+            # A disk that is full does not keep from starting again what is already on it.
+            write_atomically(folder / name, text.encode(), is_lasting=False)
         return folder / name
 
     def write_cert_files(self, spec: PipelineSpec) -> None:
@@ -155,6 +178,11 @@ class Store:
                 raise StoreError(f"cannot write certificate {file.base_name}: it is not base64") from error
             if _content_of(folder / file.base_name) != content:
                 write_atomically(folder / file.base_name, content, is_lasting=False)
+
+    def remove_certificates(self, base_names: Iterable[str]) -> None:
+        """Remove certificates that nothing needs any more; OSError if that fails."""
+        for name in base_names:
+            (self.data_dir / "certs" / name).unlink(missing_ok=True)
 
     def remove_pipeline(self, pipeline_id: str) -> None:
         """Forget a pipeline's configuration. Vector's checkpoints and buffers stay, should it come back."""

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable
 from random import Random
 
-from agent.actions import Action, CompletedAction, Log, PipelineReport, RemovePipelineFiles, SavePlan
+from agent.actions import (
+    Action,
+    CompletedAction,
+    Log,
+    PipelineReport,
+    RemoveCertificates,
+    RemovePipelineFiles,
+    SavePlan,
+)
 from agent.child import ChildState, Timing
 from agent.events import (
     ChildExited,
@@ -18,7 +25,7 @@ from agent.events import (
     ValidationFailed,
 )
 from agent.pipeline import Pipeline
-from agent.plan import Declined, PendingAction, PipelineSpec, Plan, difference
+from agent.plan import Memory, PendingAction, Plan, difference
 
 SupervisorEvent = (
     ConfigurationValidated
@@ -43,17 +50,19 @@ class Supervisor:
         """Action ids of restarts under way, by pipeline."""
         self._completed: list[CompletedAction] = []
         self._reported: tuple[object, ...] = ()
-        self._saved: tuple[tuple[PipelineSpec, ...], tuple[Declined, ...]] = ((), ())
+        self._saved = Memory()
+        self._certificates: frozenset[str] = frozenset()
+        """Base names of the certificate files that pipelines here need."""
 
-    def remember(
-        self, specs: Iterable[PipelineSpec], declined: Iterable[Declined], now: float
-    ) -> list[Action]:
+    def remember(self, memory: Memory, now: float) -> list[Action]:
         """Run again what this node last ran, before the server has been asked."""
-        for spec in specs:
-            pipeline = self._pipeline(spec.pipeline_id)
-            pipeline.good = spec
-            pipeline.want(spec)
-        for entry in declined:
+        crashes = dict(memory.crashes)
+        for spec in memory.pipelines:
+            id = spec.pipeline_id
+            self._pipeline(id).recall(
+                spec, now, is_proved=id not in memory.unproved, crashes=crashes.get(id, 0)
+            )
+        for entry in memory.declined:
             if entry.pipeline_id in self._pipelines:
                 self._pipelines[entry.pipeline_id].remember(entry, now)
         self._saved = self._memory()
@@ -195,8 +204,14 @@ class Supervisor:
         memory = self._memory()
         if memory != self._saved and not self._stopping:
             self._saved = memory
-            actions.append(SavePlan(*memory))
-        return actions
+            actions.append(SavePlan(memory))
+        return actions + self._tidy_certificates()
+
+    def _tidy_certificates(self) -> list[Action]:
+        """Have the files removed that nothing needs any more: private keys may be among them."""
+        needed = frozenset(name for p in self._pipelines.values() for name in p.certificate_names())
+        gone, self._certificates = self._certificates - needed, needed
+        return [RemoveCertificates(tuple(sorted(gone)))] if gone else []
 
     def _note(self, pipeline: Pipeline, before: ChildState) -> list[Action]:
         """Log a change of state, and keep what has proved good."""
@@ -224,13 +239,19 @@ class Supervisor:
             del self._restarts[pipeline.pipeline_id]
             self._completed.append(CompletedAction(action_id, error))
 
-    def _memory(self) -> tuple[tuple[PipelineSpec, ...], tuple[Declined, ...]]:
+    def _memory(self) -> Memory:
         """What a later life of the agent must know."""
         kept = [pipeline for _, pipeline in sorted(self._pipelines.items()) if pipeline.wanted is not None]
-        specs = [spec for p in kept if (spec := p.good or (p.child.spec if p.tried else None)) is not None]
-        # What validation refused is asked about again after a boot: that disturbs nothing.
-        declined = [d for p in kept for d in p.declined.values() if not d.refused]
-        return tuple(specs), tuple(declined)
+        # One that was never seen to end either way is none that this node ran.
+        unproved = {p.pipeline_id for p in kept if p.good is None and p.unproved is not None and p.tried}
+        specs = [p.good or p.unproved for p in kept if p.good is not None or p.pipeline_id in unproved]
+        return Memory(
+            pipelines=tuple(spec for spec in specs if spec is not None),
+            # What validation refused is asked about again after a boot: that disturbs nothing.
+            declined=tuple(d for p in kept for d in p.declined.values() if not d.refused),
+            unproved=tuple(sorted(unproved)),
+            crashes=tuple((p.pipeline_id, p.child.crashes) for p in kept if p.child.crashes),
+        )
 
 
 def _warning(pipeline_id: str, what: str, error: str) -> Log:

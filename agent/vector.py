@@ -68,6 +68,20 @@ def overlay(spec: PipelineSpec, data_dir: Path, api_port: int, metrics_port: int
     return json.dumps(configuration, indent=1) + "\n"
 
 
+def ports_in(overlay_text: str) -> tuple[int, int] | None:
+    """The API's and the metrics' port in what :func:`overlay` has made; ``None`` if it is something else."""
+    try:
+        configuration = json.loads(overlay_text)
+        addresses = (
+            configuration["api"]["address"],
+            configuration["sinks"][f"{COMPONENT_PREFIX}exporter"]["address"],
+        )
+        api_port, metrics_port = (int(address.rpartition(":")[2]) for address in addresses)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return api_port, metrics_port
+
+
 def has_own_data_dir(config_yaml: str) -> bool:
     """Whether a configuration names its own ``data_dir`` at the top level."""
     return any(

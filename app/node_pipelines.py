@@ -36,6 +36,11 @@ class PipelineState:
         """Whether it has died, or could not be brought to its wanted version."""
         return self.failed_version is not None or self.status in FAILED_STATUSES
 
+    @property
+    def is_on_previous(self) -> bool:
+        """Whether it runs what it ran before a version that failed."""
+        return self.status == "RUNNING" and self.failed_version not in (None, self.version)
+
 
 def pipeline_states(
     plan: NodePlan, reported: Mapping[str, NodePipeline], names: Mapping[str, str]

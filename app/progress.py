@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import case, func, select
+from sqlalchemy import and_, case, func, select
 from sqlalchemy.orm import Session
 
 from app.database import snapshot
@@ -26,6 +26,8 @@ class NodeProgress:
     fetched_at: datetime | None
     running_at: datetime | None
     error: str | None
+    is_on_previous: bool
+    """It failed, and the node runs what it ran before."""
 
 
 @dataclass(frozen=True)
@@ -91,8 +93,14 @@ def _latest(session: Session, pipeline_id: str) -> Progress | None:
             DeploymentNode.fetched_at,
             DeploymentNode.running_at,
             DeploymentNode.error,
+            and_(DeploymentNode.status == "FAILED", func.coalesce(NodePipeline.status, "") == "RUNNING"),
         )
         .join(Node, Node.id == DeploymentNode.node_id)
+        .outerjoin(
+            NodePipeline,
+            (NodePipeline.node_id == DeploymentNode.node_id)
+            & (NodePipeline.pipeline_id == deployment.pipeline_id),
+        )
         .where(DeploymentNode.deployment_id == deployment.id)
         .order_by(urgency, Node.name, Node.id)
         .limit(MAX_NODES)

@@ -215,7 +215,12 @@ def worker_killed(place: Place) -> Row:
         node.stays_away = False
     back = place.until_all_connected(operator)
     how = f"SIGKILL to a worker with {len(own)} sockets"
-    return how, "off the page within 15 s, back as they reconnect", "gone, then back", f"{gone:.2f}, {back:.2f}"
+    return (
+        how,
+        "off the page within 15 s, back as they reconnect",
+        "gone, then back",
+        f"{gone:.2f}, {back:.2f}",
+    )
 
 
 @fault
@@ -283,7 +288,10 @@ def redis_frozen(place: Place) -> Row:
 @fault
 def redis_killed(place: Place) -> Row:
     return _away(
-        place, place.redis.kill, lambda: place.redis.start() and None, "SIGKILL to Redis, deploy, started again"
+        place,
+        place.redis.kill,
+        lambda: place.redis.start() and None,
+        "SIGKILL to Redis, deploy, started again",
     )
 
 
@@ -369,7 +377,9 @@ def reloaded_under_deploys(place: Place) -> Row:
         thread.join()
     place.until_all_connected()
     how = "SIGHUP to one machine, a deploy every 0.2 s for 8 s, requests all the while"
-    seen = f"{len(failed)} of {asked[0]} requests failed, {len(refused)} were refused; all know the last version"
+    seen = (
+        f"{len(failed)} of {asked[0]} requests failed, {len(refused)} were refused; all know the last version"
+    )
     return how, "no request fails, nobody misses a deploy", seen, f"{told:.2f}"
 
 
@@ -412,7 +422,12 @@ def deploy_storm(place: Place) -> Row:
     told = place.until_all_know(max(answer["version"] for answer in answers))
     pushed = sum(answer["pushed"] for answer in answers)
     seen = f"20 deploys in {spent:.2f} s, {pushed} nudges taken, all on the last version"
-    return "20 deploys one after the other, at both machines in turn", "all end on the last", seen, f"{told:.2f}"
+    return (
+        "20 deploys one after the other, at both machines in turn",
+        "all end on the last",
+        seen,
+        f"{told:.2f}",
+    )
 
 
 def main() -> None:
@@ -432,9 +447,7 @@ def main() -> None:
 
 
 def run(folder: Path, own_redis: RedisServer, database: str, wanted: list[Callable[[Place], Row]]) -> None:
-    first = Server(
-        folder / "one", {"SIGNALBOX_DATABASE_URL": database, "SIGNALBOX_REDIS_URL": own_redis.url}
-    )
+    first = Server(folder / "one", {"SIGNALBOX_DATABASE_URL": database, "SIGNALBOX_REDIS_URL": own_redis.url})
     second = Server(folder / "two", first.settings)
     nodes: list[Node] = []
     try:

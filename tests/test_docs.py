@@ -190,9 +190,9 @@ def test_every_flask_command_is_documented(app: Flask) -> None:
 
 def test_every_make_target_that_is_named_exists() -> None:
     """The README's commands are those of the Makefile."""
-    targets = set(re.findall(r"^([a-z]+):", (PROJECT / "Makefile").read_text(), re.M))
+    targets = set(re.findall(r"^([a-z-]+):", (PROJECT / "Makefile").read_text(), re.M))
     for document in DOCUMENTS:
-        for target in re.findall(r"(?:`|^)make ([a-z]+)", document.read_text(), re.M):
+        for target in re.findall(r"(?:`|^)make ([a-z-]+)", document.read_text(), re.M):
             assert target in targets, (
                 f"{named(document)} names `make {target}`, which the Makefile does not have"
             )

@@ -52,6 +52,54 @@ def test_the_server_takes_only_the_words_on_the_wire_from_the_agent(file: Path) 
             assert name == "agent.protocol" or name.startswith("agent.protocol."), f"{named(file)}: {name}"
 
 
+THINKING = {
+    "actions", "backoff", "channel", "child", "events", "pipeline", "plan", "poll", "report", "state", "supervisor",
+    "transport",
+}  # fmt: skip
+"""What decides for the agent; more may be added, none may leave."""
+THOUGHTS_NEED = {
+    "__future__", "collections", "dataclasses", "enum", "logging", "math", "posixpath", "random", "re", "typing",
+}  # fmt: skip
+"""No clock, no thread, no socket, no file, no process."""
+
+
+@pytest.mark.parametrize("name", sorted(THINKING))
+def test_what_decides_for_the_agent_is_pure(name: str) -> None:
+    """Time and randomness are handed in, what is to be done is handed out: a test is a conversation."""
+    file = PROJECT / "agent" / f"{name}.py"
+    for imported in imports_of(file):
+        root, _, rest = imported.partition(".")
+        if root == "agent":
+            assert rest.partition(".")[0] in THINKING | {"protocol"}, f"{named(file)} imports {imported}"
+        else:
+            assert root in THOUGHTS_NEED, f"{named(file)} imports {imported}"
+            # The class, to be handed in; its functions would bring chance of their own.
+            assert root != "random" or imported in ("random", "random.Random"), f"{named(file)}: {imported}"
+    called = {node.id for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Name)}
+    assert not called & {"open", "print", "input"}, f"{named(file)}: {called}"
+
+
+@pytest.mark.parametrize("file", files("agent"), ids=named)
+def test_no_wall_clock_decides_in_the_agent(file: Path) -> None:
+    """It may jump by years. What it says is written down for people, and nothing that runs follows from it."""
+    tree = ast.parse(file.read_text())
+    used = {
+        (node.value.id, node.attr)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+    }
+    if not file.name.startswith("doctor"):  # a command for people, who want to know how far the clock is off
+        assert {attribute for name, attribute in used if name == "time"} <= {"monotonic", "sleep"}
+    assert "time" not in {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    moments = {attribute for name, attribute in used if name == "datetime"}
+    assert moments <= {
+        "command_line.py": {"fromtimestamp"},
+        "contact.py": {"now"},
+        "doctor_way.py": {"now"},
+        "protocol.py": {"fromisoformat"},
+    }.get(file.name, set()), f"{named(file)}: {moments}"
+
+
 def test_the_words_on_the_wire_need_nothing() -> None:
     """agent/protocol.py imports only the standard library."""
     roots = {name.partition(".")[0] for name in imports_of(PROJECT / "agent" / "protocol.py")}

@@ -1,6 +1,7 @@
 """The tables, one module for each thing. Importing this package makes all of them known to Alembic."""
 
 from app.models.account import Account, ApiToken
+from app.models.action import ActionBatch, NodeAction
 from app.models.audit import AuditEntry
 from app.models.deployment import Deployment, DeploymentNode
 from app.models.environment import Environment
@@ -11,6 +12,7 @@ from app.models.setting import Setting
 
 __all__ = [
     "Account",
+    "ActionBatch",
     "ApiToken",
     "AuditEntry",
     "Certificate",
@@ -19,6 +21,7 @@ __all__ = [
     "Environment",
     "LastAssembled",
     "Node",
+    "NodeAction",
     "NodePipeline",
     "Pipeline",
     "PipelineVersion",

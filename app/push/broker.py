@@ -27,7 +27,13 @@ from gevent.event import Event
 from app.push import meters
 from app.push.deadlines import deadline
 from app.push.messages import Envelope, pack, stamped
-from app.push.redis_gate import DEADLINE_SECONDS, RedisAwayError, RedisGate, connection_pool
+from app.push.redis_gate import (
+    DEADLINE_SECONDS,
+    RedisAwayError,
+    RedisGate,
+    connection_pool,
+    lone_connection,
+)
 
 READ_BYTES = 64 * 1024
 ROUNDS_A_TURN = 64
@@ -77,13 +83,24 @@ class Publisher:
         :raises RedisAwayError: Redis is away; some of the first may have been told.
         """
         data = pack(stamped(envelope, time.time_ns() // 1000))
-        taken = 0
-        for start in range(0, len(node_ids), PUBLISHES_A_PIPELINE):
-            chunk = node_ids[start : start + PUBLISHES_A_PIPELINE]
+        return self._publish([(node_id, data) for node_id in node_ids])
 
-            def send(client: redis.Redis, chunk: Sequence[str] = chunk) -> list[int]:
+    def publish_each(self, envelopes: Sequence[tuple[str, Envelope]]) -> int:
+        """As ``publish``, with an envelope of its own for each node: pairs of node id and envelope.
+
+        :raises RedisAwayError: Redis is away; some of the first may have been told.
+        """
+        now_us = time.time_ns() // 1000
+        return self._publish([(node_id, pack(stamped(each, now_us))) for node_id, each in envelopes])
+
+    def _publish(self, lines: Sequence[tuple[str, bytes]]) -> int:
+        taken = 0
+        for start in range(0, len(lines), PUBLISHES_A_PIPELINE):
+            chunk = lines[start : start + PUBLISHES_A_PIPELINE]
+
+            def send(client: redis.Redis, chunk: Sequence[tuple[str, bytes]] = chunk) -> list[int]:
                 pipeline = client.pipeline(transaction=False)
-                for node_id in chunk:
+                for node_id, data in chunk:
                     pipeline.publish(self._channels.node(node_id), data)
                 answers: list[int] = pipeline.execute()
                 return answers
@@ -239,7 +256,7 @@ class Subscriber:
             pause = min(pause * 2, 1.0)
 
     def _connect(self) -> None:
-        connection: Any = self._pool.make_connection()
+        connection = lone_connection(self._pool)
         try:
             connection.connect()
             run_id = _run_id(connection)

@@ -7,6 +7,7 @@ new one asks where the master is.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,6 +28,9 @@ TIMEOUT_SECONDS = 1.0
 DEADLINE_SECONDS = 8.0
 """For a whole call: each of its steps (names, addresses, Sentinels, bytes that trickle) has its own second."""
 AWAY_SECONDS = 1.0
+AT_ONCE = 64
+"""So many calls of one process at most; the others wait. redis-py's pool refuses the hundred and first, as if Redis
+were away, and one Redis gains nothing from more."""
 SETTLING_SECONDS = 6.0
 """After its return every worker has noticed (each asks every 2 s) and written again what only Redis knew."""
 MASTER = "master"
@@ -73,6 +77,14 @@ def connection_pool(url: str) -> redis.ConnectionPool:
     return pool
 
 
+def lone_connection(pool: redis.ConnectionPool) -> Any:
+    """A connection as *pool* makes them that it knows nothing of; not connected yet.
+
+    Its own ``make_connection`` counts each and refuses the hundred and first, although they are long closed.
+    """
+    return pool.connection_class(**pool.connection_kwargs)
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
     """Which Redis answers: its run id, new for each start, and its role."""
@@ -87,6 +99,7 @@ class RedisGate:
     def __init__(self, url: str) -> None:
         self._pool = connection_pool(url)
         self.client: redis.Redis = redis.Redis.from_pool(self._pool)
+        self._slots = threading.BoundedSemaphore(AT_ONCE)
         self._closed_until = 0.0
         self._away_since: datetime | None = None
         self._last_away_since: datetime | None = None
@@ -107,10 +120,10 @@ class RedisGate:
 
         :raises RedisAwayError: it could not be run, or nobody should try just now.
         """
-        if time.monotonic() < self._closed_until and self._away_since is not None:
-            raise RedisAwayError(self._away_since)
+        self._refuse_while_away()
         try:
-            with deadline(DEADLINE_SECONDS):
+            with deadline(DEADLINE_SECONDS), self._slots:
+                self._refuse_while_away()  # it may have gone away while this one waited
                 result = command(self.client)
         except redis.exceptions.ResponseError as error:
             raise RedisRefusedError(error) from error
@@ -122,6 +135,10 @@ class RedisGate:
             self._last_away_since, self._away_since = self._away_since, None
             self._settled_at = time.monotonic() + SETTLING_SECONDS
         return result
+
+    def _refuse_while_away(self) -> None:
+        if time.monotonic() < self._closed_until and self._away_since is not None:
+            raise RedisAwayError(self._away_since)
 
     def identity(self) -> Identity:
         """Which Redis takes our commands; through Sentinels, the one that they call the master now.

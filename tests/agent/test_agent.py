@@ -1,5 +1,6 @@
 """The agent as a process, against a server that a test scripts: applying, reporting, the push channel."""
 
+import base64
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import psutil
 import pytest
 
 from tests.agent.conftest import WriteVector
+from tests.agent.impatient_agent import GRACE_SECONDS
 from tests.agent.scripted_server import ScriptedServer, pipeline_entry
 from tests.conftest import StartAgent
 from tests.support import PROJECT
@@ -219,6 +221,68 @@ def test_sigterm_ends_children_in_parallel_and_exits_with_0(
     assert agent.stop() == 0
     assert 1.0 <= time.monotonic() - before < 2.5
     assert not any(psutil.pid_exists(pid) for pid in children)
+
+
+def test_children_that_ignore_sigterm_are_killed_with_all_that_they_started(
+    start_agent: StartAgent, scripted_server: ScriptedServer, write_vector: WriteVector
+) -> None:
+    """All at once when their time is up, grandchildren too; the agent then exits in order."""
+    behaviour = """
+if validating: sys.exit(0)
+signal.signal(15, signal.SIG_IGN)
+import subprocess
+subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], stdout=subprocess.DEVNULL)
+serve()
+time.sleep(600)
+"""
+    settings = {"SIGNALBOX_VECTOR_BIN": write_vector(behaviour)}
+    agent = start_agent(scripted_server.url, "enroll-1", settings, "tests.agent.impatient_agent")
+    scripted_server.pipelines = [pipeline_entry(id) for id in ("p1", "p2")]
+    scripted_server.heartbeat_where(lambda body: body["agentHealth"]["pipelinesRunning"] == 2)
+    below = agent.child_pids()
+    assert len(below) == 4
+
+    before = time.monotonic()
+    assert agent.stop() == 0
+    assert GRACE_SECONDS <= time.monotonic() - before < 2 * GRACE_SECONDS + 1
+    until(lambda: not any(psutil.pid_exists(pid) for pid in below), seconds=2, what="the end of all of them")
+
+
+def test_a_changed_log_level_or_certificate_takes_effect(
+    agent: AgentProcess, scripted_server: ScriptedServer
+) -> None:
+    """With the same YAML: a new child, with the new level, that finds the new bytes; what is unused goes."""
+
+    def certificate(filename: str, content: bytes) -> list[dict[str, str]]:
+        data = base64.b64encode(content).decode()
+        return [{"name": "ca", "filename": filename, "data": data}]
+
+    certs = agent.data / "certs"
+    scripted_server.pipelines = [
+        pipeline_entry(checksum="c1", logLevel="info", certFiles=certificate("ca.pem", b"old"))
+    ]
+    first = scripted_server.running()["pid"]
+    scripted_server.deploy(
+        pipeline_entry(
+            version=2, checksum="c2", logLevel="debug", certFiles=certificate("/etc/ca.pem", b"old")
+        )
+    )
+    second = scripted_server.running(version=2)["pid"]
+    assert second != first
+    assert psutil.Process(second).environ()["VECTOR_LOG"] == "debug"
+
+    scripted_server.deploy(
+        pipeline_entry(version=3, checksum="c3", logLevel="debug", certFiles=certificate("ca.pem", b"new"))
+    )
+    third = scripted_server.running(version=3)["pid"]
+    assert third != second
+    assert (certs / "ca.pem").read_bytes() == b"new"
+
+    scripted_server.deploy(
+        pipeline_entry(version=4, checksum="c4", certFiles=certificate("other.pem", b"new"))
+    )
+    scripted_server.running(version=4)
+    until(lambda: [path.name for path in certs.iterdir()] == ["other.pem"], what="the end of the old file")
 
 
 def test_it_comes_back_to_a_link_that_was_cut(agent: AgentProcess, scripted_server: ScriptedServer) -> None:

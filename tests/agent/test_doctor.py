@@ -119,7 +119,9 @@ def test_a_running_agent_is_not_disturbed(
     report = run_doctor(agent.settings)
 
     assert report.code == 0, report.said
-    assert report.texts["agent"] == "one is running on this data folder"
+    heard = (agent.data / "last-contact").read_text().strip()
+    last = f"one is running on this data folder; the server was last heard at {heard}"
+    assert report.texts["agent"] == last
     for about in ("websocket", "event stream"):
         assert "gets through to the server, not opened because the running agent" in report.texts[about]
     assert operator.node(agent.node_id)["push"] == before

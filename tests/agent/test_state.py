@@ -13,6 +13,7 @@ from agent.actions import (
     FetchConfig,
     OpenLink,
     PostSamples,
+    ProbeChild,
     SampleResult,
     SavePlan,
     SendHeartbeat,
@@ -44,7 +45,7 @@ from agent.events import (
     TerminationRequested,
     Ticked,
 )
-from agent.plan import Intervals, PendingAction, SampleRequest
+from agent.plan import Intervals, Memory, PendingAction, SampleRequest
 from agent.protocol import CloseCode
 from agent.state import SAMPLES_UNSUPPORTED, SELF_UPDATE_UNSUPPORTED, Agent
 from tests.agent.playbook import Playbook, plan, spec
@@ -108,7 +109,7 @@ def test_what_ran_before_runs_at_once_even_without_a_token() -> None:
     """A node that boots while the server is away runs what it last ran; no validation, it has run here."""
     story = Playbook()
 
-    story >> Booted(enrolled=False, pipelines=(spec(3),)) << StartChild(spec(3), 1) << Enroll()
+    story >> Booted(enrolled=False, memory=Memory((spec(3),))) << StartChild(spec(3), 1) << Enroll()
     story.end()
 
 
@@ -191,7 +192,7 @@ def test_every_fetch_waits_for_retry_after() -> None:
 def test_no_failed_fetch_stops_anything(unauthorized: bool) -> None:
     """An error of any kind, a refused token too, changes nothing on the node."""
     story = Playbook()
-    story >> Booted(enrolled=True, pipelines=(spec(),)) << StartChild << FetchConfig
+    story >> Booted(enrolled=True, memory=Memory((spec(),))) << StartChild << FetchConfig
     story >> ChildLaunched("p1", 1, 4711, 1, 2)
     story.any_more()
     story >> ChildHealthy("p1", 1)
@@ -209,6 +210,47 @@ def test_no_failed_fetch_stops_anything(unauthorized: bool) -> None:
                     assert [p.status for p in action.pipelines] == ["RUNNING"] or story.now < 1003
                     story >> HeartbeatSent(action.generation)
         generation += 1
+
+
+@pytest.mark.parametrize("away", ["no such name", "refused"])
+def test_an_hour_without_a_server_costs_nothing_that_runs(away: str) -> None:
+    """A name server that fails: some questions a minute, no child touched, nothing piled up, and back within one."""
+    story = Playbook()
+    story >> Booted(enrolled=True) << FetchConfig
+    story >> ConfigFetched(1, plan(spec(), websocket_url="ws://x")) << ValidateConfiguration << OpenLink
+    story >> ConfigurationValidated("p1", "sum-1") << StartChild(spec(), 1)
+    story >> ChildLaunched("p1", 1, 4711, 1, 2) << ProbeChild
+    story >> LinkOpened(1)
+    story >> ChildHealthy("p1", 1)
+    story.wait_for(SavePlan)
+    story.any_more()
+    story.wait_for(SendHeartbeat)
+    story >> HeartbeatSent(story.last.generation)
+    story.any_more()
+    story >> LinkClosed(1, "closed")
+    began, asked = story.now, {FetchConfig: 0, OpenLink: 0, SendHeartbeat: 0}
+    while story.now < began + 3600:
+        story.until_due()
+        for action in story.any_more(FetchConfig, OpenLink, SendHeartbeat):
+            asked[type(action)] += 1
+            match action:
+                case FetchConfig():
+                    story._feed(FetchFailed(action.generation, away))
+                case OpenLink():
+                    story._feed(LinkClosed(action.generation, away))
+                case SendHeartbeat():
+                    story._feed(HeartbeatFailed(action.generation, away))
+        story.any_more()
+
+    assert all(60 <= count <= 400 for count in asked.values()), asked
+    (report,) = story.agent._supervisor.reports(story.now)
+    assert (report.status, report.pid) == ("RUNNING", 4711)
+    began, fetches = story.now, []
+    while not fetches:
+        fetches = [a for a in story.until_due().any_more() if isinstance(a, FetchConfig)]
+    assert story.now - began <= 60
+    story >> ConfigFetched(fetches[0].generation, plan(spec(), websocket_url="ws://x"))
+    assert story.agent._supervisor.running_revision() == "r1"
 
 
 def test_polls_become_rare_only_once_the_link_has_been_up_for_a_minute() -> None:
@@ -270,6 +312,8 @@ def test_the_link_comes_back_first_within_the_spread_then_with_a_backoff() -> No
 
     assert max(firsts) > 20
     assert max(firsts) <= 40
+    assert min(firsts) < 4, "anywhere in it"
+    assert min(thirds) < 0.2, "full jitter"
     assert max(thirds) <= 2, "accepted and closed again: the backoff goes on, 1 s then 2 s"
     assert max(thirds) > 1
 
@@ -434,7 +478,7 @@ def test_an_agent_that_is_told_to_end_stops_all_children_at_once_and_then_exits(
     """In parallel: the slowest one alone decides how long it takes."""
     story = Playbook()
     specs = [spec(pipeline_id=id) for id in ("p1", "p2")]
-    story >> Booted(enrolled=True, pipelines=tuple(specs)) << StartChild << StartChild << FetchConfig
+    story >> Booted(enrolled=True, memory=Memory(tuple(specs))) << StartChild << StartChild << FetchConfig
 
     story >> TerminationRequested() << TerminateChild("p1", 1) << TerminateChild("p2", 1)
     story >> TerminationRequested() >> ChildExited("p2", 1, 0)

@@ -1,3 +1,5 @@
+import hashlib
+import json
 import os
 import stat
 import subprocess
@@ -8,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from agent import store as store_module
-from agent.plan import CertFile, Declined
+from agent.plan import CertFile, Declined, Memory
 from agent.store import Store, StoreError, write_atomically
 from tests.agent.playbook import spec
 from tests.support.until import until
@@ -31,19 +33,31 @@ def test_what_is_kept_is_read_back(store: Store) -> None:
     """Token, enrollment and plan outlive the process, secrets included."""
     secret = spec(1, secrets={"VF_SECRET_A": "x"}, cert_files=(CertFile("a.pem", "eA=="),))
     store.keep_enrollment("node-token-1", "enroll-1")
-    store.keep_plan([secret], [DECLINED])
+    store.keep_plan(Memory((secret,), (DECLINED,)))
 
     assert store.node_token() == "node-token-1"
     assert store.is_enrolled_with("enroll-1") is True
     assert store.is_enrolled_with("enroll-2") is False
-    assert store.plan() == ((secret,), (DECLINED,))
+    assert store.plan() == Memory((secret,), (DECLINED,))
+
+
+def test_the_plan_of_an_earlier_release_is_read(store: Store) -> None:
+    """It kept neither crashes nor what never ran; a later one's additions are passed over."""
+    whole = Memory((spec(),), (), unproved=("p1",), crashes=(("p1", 3),))
+    store.keep_plan(whole)
+    assert store.plan() == whole
+    record = json.loads((store.data_dir / "plan.json").read_bytes().partition(b"\n")[2])
+    body = json.dumps({name: record[name] for name in ("pipelines", "declined")} | {"later": 1}).encode()
+    (store.data_dir / "plan.json").write_bytes(hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
+
+    assert store.plan() == Memory((spec(),), ())
 
 
 def test_an_empty_folder_knows_nothing(store: Store) -> None:
     """A first start is no error."""
     assert store.node_token() is None
     assert store.is_enrolled_with("x") is None
-    assert store.plan() == ((), ())
+    assert store.plan() == Memory()
 
 
 def test_only_the_agent_can_read_what_is_secret(store: Store) -> None:
@@ -51,7 +65,7 @@ def test_only_the_agent_can_read_what_is_secret(store: Store) -> None:
     before = os.umask(0)
     try:
         store.keep_enrollment("t", "e")
-        store.keep_plan([spec()], [])
+        store.keep_plan(Memory((spec(),), ()))
         store.write_cert_files(spec(cert_files=(CertFile("a.pem", "eA=="),)))
     finally:
         os.umask(before)
@@ -74,7 +88,15 @@ def test_the_install_id_stays(store: Store) -> None:
 @pytest.mark.parametrize("length", [0, 10, 64, 65, 100, -1])
 def test_a_torn_plan_is_never_taken_for_a_plan(store: Store, length: int) -> None:
     """Cut anywhere it is an error; an error changes nothing, an empty plan would stop everything."""
-    store.keep_plan([spec(), spec(pipeline_id="p2")], [])
+    store.keep_plan(
+        Memory(
+            (
+                spec(),
+                spec(pipeline_id="p2"),
+            ),
+            (),
+        )
+    )
     whole = (store.data_dir / "plan.json").read_bytes()
     (store.data_dir / "plan.json").write_bytes(whole[:length])
 
@@ -84,7 +106,7 @@ def test_a_torn_plan_is_never_taken_for_a_plan(store: Store, length: int) -> Non
 
 def test_a_plan_with_a_wrong_byte_is_never_run(store: Store) -> None:
     """Still JSON, still a plan, but not the one that was kept."""
-    store.keep_plan([spec()], [])
+    store.keep_plan(Memory((spec(),), ()))
     plan = store.data_dir / "plan.json"
     plan.write_bytes(plan.read_bytes().replace(b"# sum-1", b"# sun-1"))
 
@@ -97,13 +119,14 @@ def test_a_write_that_is_cut_off_leaves_the_old_content(store: Store) -> None:
     program = textwrap.dedent(
         """
         import sys, pathlib
+        from agent.plan import Memory
         from agent.store import Store
         from tests.agent.playbook import spec
         store = Store(pathlib.Path(sys.argv[1]))
         n = 0
         while True:
             n += 1
-            store.keep_plan([spec(n, "x" * 200_000)], [])
+            store.keep_plan(Memory((spec(n, "x" * 200_000),), ()))
         """
     )
     plan = store.data_dir / "plan.json"
@@ -113,7 +136,7 @@ def test_a_write_that_is_cut_off_leaves_the_old_content(store: Store) -> None:
         until(plan.exists, what="a first plan")
         writer.kill()
         writer.wait()
-        ((kept,), _) = store.plan()
+        (kept,) = store.plan().pipelines
         assert kept.checksum == "x" * 200_000
 
     store.remove_leftovers()
@@ -124,17 +147,17 @@ def test_a_full_disk_is_an_error_and_leaves_the_old_content(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What cannot be written is not half written, and leaves nothing lying about."""
-    store.keep_plan([spec(1)], [])
+    store.keep_plan(Memory((spec(1),), ()))
 
     def fail(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(store_module.os, "fsync", fail)
     with pytest.raises(StoreError, match=r"cannot write .*plan\.json: No space left on device"):
-        store.keep_plan([spec(2)], [])
+        store.keep_plan(Memory((spec(2),), ()))
     monkeypatch.undo()
 
-    assert store.plan()[0] == (spec(1),)
+    assert store.plan().pipelines == (spec(1),)
     assert sorted(path.name for path in store.data_dir.iterdir()) == ["lock", "plan.json"]
 
 

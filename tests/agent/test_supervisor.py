@@ -9,6 +9,7 @@ from agent.actions import (
     CompletedAction,
     PipelineReport,
     ProbeChild,
+    RemoveCertificates,
     RemovePipelineFiles,
     SavePlan,
     StartChild,
@@ -25,7 +26,7 @@ from agent.events import (
     Ticked,
     ValidationFailed,
 )
-from agent.plan import Declined, PendingAction, PipelineSpec, Plan
+from agent.plan import CertFile, Declined, Memory, PendingAction, PipelineSpec, Plan
 from agent.supervisor import Supervisor
 from tests.agent.playbook import Playbook, plan, spec
 
@@ -80,7 +81,7 @@ def running(version: PipelineSpec = V1, revision: str = "r1") -> Story:
     story = Story()
     story >> plan(version, revision=revision) << ValidateConfiguration(version)
     story >> ConfigurationValidated("p1", version.checksum) << StartChild(version, 1)
-    story.come_to_run(1) << SavePlan((version,), ())
+    story.come_to_run(1) << SavePlan(Memory((version,), ()))
     return story
 
 
@@ -107,7 +108,7 @@ def test_a_new_pipeline_is_validated_started_and_running_once_it_has_stayed_up()
     assert story.supervisor.running_revision() is None
     assert story.supervisor.tried_revision() is None
 
-    story.after(2.0) << SavePlan((V1,), ())
+    story.after(2.0) << SavePlan(Memory((V1,), ()))
 
     report = story.report()
     assert (report.status, report.version, report.pid, report.metrics_port) == ("RUNNING", 1, 4711, 9000)
@@ -125,7 +126,7 @@ def test_the_old_child_runs_until_the_new_configuration_is_validated() -> None:
     assert (story.report().status, story.report().version) == ("RUNNING", 1)
     story >> ConfigurationValidated("p1", V2.checksum) << TerminateChild("p1", 1)
     story >> ChildExited("p1", 1, 0) << StartChild(V2, 2)
-    story.come_to_run(2) << SavePlan((V2,), ())
+    story.come_to_run(2) << SavePlan(Memory((V2,), ()))
     assert story.supervisor.running_revision() == "r2"
     story.end()
 
@@ -174,6 +175,23 @@ def test_validation_without_a_verdict_is_asked_again_and_stops_nothing() -> None
     story.end()
 
 
+def test_what_dies_while_nobody_can_tell_about_its_successor_comes_back() -> None:
+    """A Vector that hangs in `validate`, or a disk too full to ask it, must not leave the node with nothing."""
+    story = running()
+    story >> plan(V2, revision="r2") << ValidateConfiguration(V2)
+    story >> ChildExited("p1", 1, -9) << SavePlan
+    story.until_due(most=1) << StartChild(V1, 2)
+    story.come_to_run(2)
+    story >> ValidationFailed("p1", V2.checksum, "cannot ask Vector: no space left on device")
+    story >> ChildExited("p1", 2, -9) << SavePlan
+    story.wait_for(StartChild)
+    assert story.last == StartChild(V1, 3)
+    story.any_more(ValidateConfiguration)
+    story.come_to_run(3)
+    story >> ConfigurationValidated("p1", V2.checksum) << TerminateChild("p1", 3)
+    story >> ChildExited("p1", 3, 0) << StartChild(V2, 4)
+
+
 def test_an_early_death_goes_back_to_the_last_good_configuration_and_tells_both() -> None:
     """*Failed, running the previous version*: what runs, and beside it what was tried and its last words."""
     story = gone_back(running(), "ERROR cannot bind")
@@ -189,12 +207,14 @@ def test_an_early_death_goes_back_to_the_last_good_configuration_and_tells_both(
 def test_what_died_early_is_tried_again_after_5_15_and_60_minutes() -> None:
     """The fault may have been a passing one: a sink that was down for two minutes at deploy time."""
     story, run = gone_back(running()), 3
+    shares = set()
     for minutes in (5, 15, 60, 60):
         story.after(60.0)
         before = story.now - 62
         story.until_due(most=5000) << ValidateConfiguration(V2)
         waited = (story.now - before) / 60
         assert minutes <= waited <= minutes * 1.2 + 0.1
+        shares.add(round(waited / minutes, 2))
         story >> ConfigurationValidated("p1", V2.checksum) << TerminateChild
         story >> ChildExited("p1", run, 0) << StartChild(V2, run + 1)
         story >> ChildLaunched("p1", run + 1, 1, 1, 1) << ProbeChild
@@ -202,6 +222,7 @@ def test_what_died_early_is_tried_again_after_5_15_and_60_minutes() -> None:
         run += 2
         story.come_to_run(run)
         assert story.report().status == "RUNNING"
+    assert len(shares) > 1, "with jitter: a fleet that failed together does not try again together"
 
 
 def test_what_was_declined_and_then_runs_is_no_longer_declined() -> None:
@@ -211,7 +232,7 @@ def test_what_was_declined_and_then_runs_is_no_longer_declined() -> None:
     story.until_due() << ValidateConfiguration(V2)
     story >> ConfigurationValidated("p1", V2.checksum) << TerminateChild
     story >> ChildExited("p1", 3, 0) << StartChild(V2, 4)
-    story.come_to_run(4) << SavePlan((V2,), ())
+    story.come_to_run(4) << SavePlan(Memory((V2,), ()))
 
     report = story.report()
     assert (report.version, report.failed_version, report.error) == (2, None, None)
@@ -257,7 +278,7 @@ def test_a_first_configuration_that_keeps_dying_backs_off_and_is_called_a_crash_
 def test_a_running_child_that_dies_is_started_again() -> None:
     """It has proved good; its death is a crash, not a failed deploy."""
     story = running()
-    story >> ChildExited("p1", 1, -9)
+    story >> ChildExited("p1", 1, -9) << SavePlan(Memory((V1,), (), crashes=(("p1", 1),)))
     assert story.report().status == "CRASHED"
     assert story.report().error == "Vector was ended by signal 9"
     assert story.supervisor.tried_revision() == "r1", "not behind: nudging would not help"
@@ -299,7 +320,7 @@ def test_the_same_checksum_with_another_version_restarts_nothing() -> None:
     story = running()
     relabelled = replace(V1, version=2)
 
-    story >> plan(relabelled, revision="r2") << SavePlan((relabelled,), ())
+    story >> plan(relabelled, revision="r2") << SavePlan(Memory((relabelled,), ()))
     story.end()
     assert (story.report().version, story.report().pid) == (2, 1001)
     assert story.supervisor.running_revision() == "r2"
@@ -308,7 +329,7 @@ def test_the_same_checksum_with_another_version_restarts_nothing() -> None:
 def test_a_pipeline_that_is_absent_from_the_answer_is_stopped_and_forgotten() -> None:
     """And only then does the node run the new revision."""
     story = running()
-    story >> plan(revision="r2") << TerminateChild("p1", 1) << SavePlan((), ())
+    story >> plan(revision="r2") << TerminateChild("p1", 1) << SavePlan(Memory((), ()))
     assert story.supervisor.running_revision() is None
     assert story.report().status == "RUNNING", "it still does"
 
@@ -369,7 +390,7 @@ def test_a_held_pipeline_goes_on_as_it_is() -> None:
     story.end()
     assert story.supervisor.running_revision() == "r1h"
 
-    story >> ChildExited("p1", 1, 1)
+    story >> ChildExited("p1", 1, 1) << SavePlan
     story.until_due() << StartChild(secret, 2)
 
 
@@ -407,6 +428,17 @@ def test_a_restart_is_told_as_done_once_the_child_runs_again() -> None:
     assert story.supervisor.take_completed() == []
 
 
+def test_a_held_pipeline_is_restarted_once() -> None:
+    """With what it ran, since its entry lacks the secrets."""
+    story = running()
+    story >> plan(replace(V1, version=1), held=frozenset({"p1"}), revision="r1h")
+    story >> PendingAction("restart", "a1", "p1") << TerminateChild("p1", 1)
+    story >> ChildExited("p1", 1, 0) << StartChild(V1, 2)
+    story.come_to_run(2)
+    story.end()
+    assert story.supervisor.take_completed() == [CompletedAction("a1")]
+
+
 def test_a_restart_that_fails_is_told_with_its_error() -> None:
     """The operator who pressed the button hears why."""
     story = running()
@@ -440,7 +472,7 @@ def test_memory_is_run_before_the_server_is_asked_and_keeps_declining() -> None:
     """A boot must not repeat a deploy that failed a minute ago."""
     story = Story()
     declined = Declined("p1", V2.checksum, 2, "boom", 1, False)
-    assert StartChild(V1, 1) in story.supervisor.remember([V1], [declined], story.now)
+    assert StartChild(V1, 1) in story.supervisor.remember(Memory((V1,), (declined,)), story.now)
     story.come_to_run(1)
 
     story >> plan(V2, revision="r2")
@@ -450,6 +482,101 @@ def test_memory_is_run_before_the_server_is_asked_and_keeps_declining() -> None:
     story.until_due(most=70) << ValidateConfiguration(V2)
 
 
+def test_a_new_life_of_the_agent_does_not_hurry_what_kept_crashing() -> None:
+    """The backoff goes on where it was: an agent that is restarted must not start it at once each time."""
+    story = running()
+    for run in range(1, 7):
+        story >> ChildExited("p1", run, 1) << SavePlan
+        story.until_due() << StartChild(V1, run + 1)
+        story >> ChildLaunched("p1", run + 1, 1, 1, 1) << ProbeChild
+    memory = story.supervisor._saved
+    assert memory.crashes == (("p1", 6),)
+
+    story = Story()
+    assert story.supervisor.remember(memory, story.now) == []
+    assert story.report().status == "CRASH_LOOP"
+    before = story.now
+    story.until_due() << StartChild(V1, 1)
+    assert 16 <= story.now - before <= 32, "half to all of 2 ** 5 seconds"
+    story.come_to_run(1)
+    story.after(60) << SavePlan(Memory((V1,), ()))
+
+
+def test_an_operator_need_not_wait_for_what_an_earlier_life_remembers() -> None:
+    """*Retry* on the page starts it at once."""
+    story = Story()
+    story.supervisor.remember(Memory((V1,), (), crashes=(("p1", 8),)), story.now)
+    story >> plan(V1)
+    story >> PendingAction("restart", "a1", "p1") << StartChild(V1, 1)
+
+
+def test_what_crashed_says_nothing_about_what_replaces_it() -> None:
+    """A crash loop that a deploy has mended is no crash loop any more, however soon the deploy came."""
+    story = running()
+    for run in (1, 2, 3):
+        story >> ChildExited("p1", run, 1) << SavePlan
+        story.until_due() << StartChild(V1, run + 1)
+        story.come_to_run(run + 1)
+    story >> plan(V2, revision="r2") << ValidateConfiguration(V2)
+    story >> ConfigurationValidated("p1", V2.checksum) << TerminateChild("p1", 4)
+    story >> ChildExited("p1", 4, 0) << StartChild(V2, 5) << SavePlan
+    assert story.report().status == "STARTING"
+
+
+def test_what_never_ran_is_no_place_to_go_back_to_in_a_new_life_either() -> None:
+    """It is validated again and backs off as before; the one that replaces it backs off, too."""
+    story = Story()
+    story >> plan(V1) << ValidateConfiguration
+    story >> ConfigurationValidated("p1", V1.checksum) << StartChild(V1, 1)
+    story >> ChildLaunched("p1", 1, 1, 1, 1) << ProbeChild
+    story >> ChildExited("p1", 1, 1) << SavePlan
+    memory = story.last.memory
+    assert memory == Memory((V1,), (), unproved=("p1",), crashes=(("p1", 1),))
+
+    story = Story()
+    assert story.supervisor.remember(memory, story.now) == [ValidateConfiguration(V1)]
+    story >> ConfigurationValidated("p1", V1.checksum)
+    story.until_due() << StartChild(V1, 1)
+    story >> plan(V2, revision="r2") << ValidateConfiguration(V2)
+    story >> ConfigurationValidated("p1", V2.checksum) << TerminateChild("p1", 1)
+    story >> ChildExited("p1", 1, 0) << StartChild(V2, 2) << SavePlan
+    story >> ChildExited("p1", 2, 1) << SavePlan
+    assert story.report().status == "CRASHED"
+    story.until_due(most=1) << StartChild(V2, 3)
+
+
+def test_a_retry_that_is_refused_leaves_what_runs_untouched() -> None:
+    """*Retry* asks for the new version once more; the old one must not pay for the answer."""
+    story = running()
+    story >> plan(V2, revision="r2") << ValidateConfiguration(V2)
+    story >> ConfigurationRefused("p1", V2.checksum, "no such sink")
+    story >> PendingAction("restart", "a1", "p1") << ValidateConfiguration(V2)
+    story >> ConfigurationRefused("p1", V2.checksum, "still no such sink")
+
+    story.end()
+    assert (story.report().status, story.report().pid) == ("RUNNING", 1001)
+    assert story.supervisor.take_completed() == [CompletedAction("a1", "still no such sink")]
+
+
+def test_certificates_go_once_nothing_needs_them() -> None:
+    """Private keys must not lie about for ever; what may still be gone back to keeps its own."""
+    old = replace(V1, cert_files=(CertFile("old.pem", ""), CertFile("both.pem", "")))
+    new = replace(V2, cert_files=(CertFile("new.pem", ""), CertFile("both.pem", "")))
+    story = running(old)
+    story >> plan(new, revision="r2") << ValidateConfiguration
+    story >> ConfigurationValidated("p1", new.checksum) << TerminateChild
+    story >> ChildExited("p1", 1, 0) << StartChild(new, 2)
+    story.come_to_run(2) << SavePlan << RemoveCertificates(("old.pem",))
+
+    story >> plan(revision="r3") << TerminateChild << SavePlan
+    (
+        story
+        >> ChildExited("p1", 2, 0)
+        << RemovePipelineFiles("p1")
+        << RemoveCertificates(("both.pem", "new.pem"))
+    )
+
+
 def test_the_plan_on_disk_is_what_is_good_not_what_was_last_asked_for() -> None:
     """A node that boots alone must come up with what is known to work."""
     story = running()
@@ -457,7 +584,7 @@ def test_the_plan_on_disk_is_what_is_good_not_what_was_last_asked_for() -> None:
     story >> ConfigurationValidated("p1", V2.checksum) << TerminateChild
     story >> ChildExited("p1", 1, 0) << StartChild(V2, 2)
     story.end()
-    story.come_to_run(2) << SavePlan((V2,), ())
+    story.come_to_run(2) << SavePlan(Memory((V2,), ()))
 
 
 def test_stopping_all_ends_every_child_and_keeps_what_is_on_disk() -> None:

@@ -151,8 +151,8 @@ def test_nothing_piles_up_over_deploys_and_reconnects(
 ) -> None:
     """Threads and descriptors are after ten restarts what they were after one."""
     process = psutil.Process(agent.process.pid)
-    idle_threads = 3
-    """The owner of the state, the launcher and the reader of the link; a heartbeat has one for a moment."""
+    idle_threads = 4
+    """The owner of the state, the launcher, the saver and the link's reader; a heartbeat has one for a moment."""
 
     def descriptors(most: int = 1000) -> int | None:
         """How many are open, if nothing else is going on and they are at most so many."""

@@ -56,7 +56,9 @@ def tls_server(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @pytest.fixture(scope="module")
-def development_server(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevelopmentServer]:
+def development_server(
+    server: Server, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[DevelopmentServer]:
     """And once more in one process with real threads."""
     other = DevelopmentServer(tmp_path_factory.mktemp("flask"), server.settings)
     yield other

@@ -147,7 +147,9 @@ def test_deploys_and_reports_of_the_same_nodes_never_wait_for_each_other_in_a_ri
     for thread in followers:
         thread.join(60)
     assert refused == []
-    with psycopg.connect(make_url(postgresql_url).set(drivername="postgresql").render_as_string(False)) as client:
+    with psycopg.connect(
+        make_url(postgresql_url).set(drivername="postgresql").render_as_string(False)
+    ) as client:
         count = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
         assert client.execute(count).fetchone() == (0,)
 

@@ -79,7 +79,9 @@ class Crowd:
         deadline = time.monotonic() + CONNECT_SECONDS
         while True:
             try:
-                return WebSocketClient.connect(self._url, token, headers={"X-Config-Revision": self._revision})
+                return WebSocketClient.connect(
+                    self._url, token, headers={"X-Config-Revision": self._revision}
+                )
             except WebSocketRefusedError as refused:
                 if refused.answer.status != 503 or time.monotonic() > deadline:
                     raise
@@ -152,7 +154,9 @@ def test_what_keeps_the_rules_ends_nothing(crowd: Crowd) -> None:
     wanted = []
     for name, frames in GOOD.items():
         data = b"".join((*frames, frame_bytes(PING, name.encode())))
-        wanted += [(name, data, cut) for cut in Case("", (*frames, data[-40:]), None).cuts() if cut < len(data)]
+        wanted += [
+            (name, data, cut) for cut in Case("", (*frames, data[-40:]), None).cuts() if cut < len(data)
+        ]
     clients = crowd.connect(len(wanted))
     for client, (_, data, cut) in zip(clients, wanted, strict=True):
         client.send_segment(data[:cut])

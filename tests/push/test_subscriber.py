@@ -237,3 +237,15 @@ def test_the_names_of_channels_lead_back_to_nodes() -> None:
     assert channels.node("n") == CHANNEL
     assert channels.node_of(CHANNEL) == "n"
     assert channels.node_of("other") is None
+
+
+def test_a_listener_comes_back_however_often_it_was_lost(
+    listen: Callable[[str], Listener], redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Redis that is away for a minute refuses a hundred connections: the next one counts as much as the first."""
+    monkeypatch.setattr(broker.random, "uniform", lambda *_: 0.0)
+    listener = listen(redis_server.url)
+    listener.until(lambda: listener.confirmed, "a first subscription")
+    for number in range(1, 111):
+        listener.subscriber.reconnect()
+        listener.until(lambda number=number: listener.recovered == number, f"recovery {number}")  # type: ignore[misc]

@@ -8,7 +8,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import update
 
-from app import deploys, enrollment, nodes
+from app import deploys, enrollment, nodes, progress
 from app.audit import COMMAND_LINE
 from app.clock import utc_now
 from app.database import transaction
@@ -176,3 +176,30 @@ def test_a_bad_enrollment_token_is_answered_alike_each_time(app: Flask, environm
     assert {answer.status_code for answer in answers} == {401}
     (sentence,) = {answer.get_json()["error"] for answer in answers}
     assert "may have been rotated" in sentence
+
+
+def test_a_failed_version_beside_the_previous_one_that_runs(
+    app: Flask, sign_in: SignIn, agent: Agent, pipeline_id: str
+) -> None:
+    """The three pages say so in the same words, with the reason; *running* alone would hide that it failed."""
+    visitor, words = sign_in(), "failed, running the previous version"
+    pages = (f"/nodes/{agent.id}", f"/pipelines/{pipeline_id}")
+    with app.app_context():
+        for _ in range(2):
+            deploys.deploy(pipeline_id, COMMAND_LINE)
+    state: dict[str, Any] = {"pipelineId": pipeline_id, "version": 1, "status": "RUNNING"}
+    agent.beat(state)
+    for text in (row(visitor, agent), *(visitor.get(page).text for page in pages)):
+        assert words not in text
+
+    agent.beat(state | {"failedVersion": 2, "error": "cannot bind"}, triedRevision=agent.revision())
+    for text in (row(visitor, agent), *(visitor.get(page).text for page in pages)):
+        assert f">{words}</span>" in text
+        assert "cannot bind" in text
+    with app.app_context():
+        assert progress.latest(pipeline_id).failed == 1
+
+    # A first version that fails has nothing before it, nor has one that crashes.
+    agent.beat({"pipelineId": pipeline_id, "version": 2, "status": "CRASHED", "failedVersion": 2})
+    for text in (row(visitor, agent), *(visitor.get(page).text for page in pages)):
+        assert words not in text
