@@ -109,7 +109,7 @@ def tell(concerned: Concern) -> Outcome:
         outcome = switchboard().nudge(concerned.node_ids, messages.config_changed(Reason.SECRET, only))
         switchboard().publish_fleet_changed(concerned.environment_id, concerned.node_ids)
     log.info(
-        "%s changed environment=%s name=%s pipelines=%d targets=%d pushed=%d",
+        "value changed kind=%s environment=%s name=%s pipelines=%d targets=%d pushed=%d",
         concerned.kind,
         concerned.environment_id,
         concerned.name,
