@@ -139,6 +139,9 @@ def test_what_is_put_comes_back_to_nobody(
     seen = "".join(viewer.call("GET", path).text for path in paths) + caplog.text
     (agent,) = enroll(script, environment_id, "one")
     checksum = entry(agent)["checksum"]
+    said = {"configChecksum": checksum, "failedChecksum": checksum, "failedVersion": 1}
+    running = {"pipelineId": pipeline_id, "version": 1, "status": "RUNNING", **said}
+    agent.post("/heartbeat", {"pipelines": [running]}, 200)
     with app.app_context():
         stored = "".join(
             str(list(db.session.execute(text(f"SELECT * FROM {table.name}"))))
