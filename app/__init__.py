@@ -6,6 +6,7 @@ from flask import Flask
 
 from app import (
     agent_api,
+    agent_file,
     database,
     encryption,
     errors,
@@ -61,6 +62,7 @@ def create_app(settings: Settings) -> Flask:
     # views
     health.init_app(app)
     agent_api.init_app(app)
+    agent_file.init_app(app)
     operator_api.init_app(app)
     pages.init_app(app)
 

@@ -68,7 +68,7 @@ class Keyring:
 def init_app(app: Flask, settings: Settings) -> None:
     """Make the application's two keyrings."""
     app.extensions["keyring"] = Keyring(settings.encryption_keys)
-    # Another key, since what is remembered is for the day when that one cannot be used (ADR 13).
+    # Another key, since what is remembered is for the day when that one cannot be used (ADR 14).
     derive = HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=b"signalbox last assembled")
     app.extensions["memory_keyring"] = Keyring([derive.derive(settings.secret_key.encode())])
 

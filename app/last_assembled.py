@@ -1,6 +1,6 @@
 """The checksum that nodes were last given for a version whose secrets may one day not be readable (hazard 4).
 
-It is made from secrets, so it is stored encrypted; but under another key than they are (ADR 13): the usual reason
+It is made from secrets, so it is stored encrypted; but under another key than they are (ADR 14): the usual reason
 why they cannot be read is that their key has gone.
 """
 

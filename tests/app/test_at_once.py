@@ -50,6 +50,8 @@ def test_operators_who_get_in_each_others_way_get_answers(app: Flask, script: Sc
             lambda: ("POST", f"/pipelines/{some('/pipelines')}/rollback", {"version": 1}),
             lambda: ("POST", f"/pipelines/{some('/pipelines')}/undeploy", None),
             lambda: ("DELETE", f"/pipelines/{some('/pipelines')}", None),
+            lambda: ("PUT", f"/environments/{choose.choice(homes)}/secrets/s", {"value": "v"}),
+            lambda: ("DELETE", f"/environments/{choose.choice(homes)}/secrets/s", None),
             lambda: ("PATCH", "/settings", {"pollIntervalMs": choose.randrange(1000, 9000)}),
             lambda: ("GET", "/nodes", None),
         ]
@@ -116,6 +118,21 @@ def test_a_pipeline_is_deleted_before_or_after_something_else_is_done_to_it(
         assert statuses in outcomes
         is_there = script.call("GET", path).status_code == 200
         assert is_there == (204 not in statuses)
+
+
+def test_a_secret_is_removed_before_or_after_a_deploy_that_names_it(app: Flask, script: Script) -> None:
+    """Either the deploy is refused, or the removal is: no deployed pipeline names what does not exist."""
+    environment = script.post("/environments", {"name": "e"})["id"]
+    naming = YAML.replace("type: blackhole", 'type: blackhole\n    key: "SECRET[s]"')
+    for number in range(ROUNDS):
+        draft = {"environmentId": environment, "name": f"p{number}", "configYaml": naming}
+        path = f"/pipelines/{script.post('/pipelines', draft)['id']}"
+        secret = f"/environments/{environment}/secrets/s"
+        assert script.call("PUT", secret, {"value": "v"}).status_code == 200
+        statuses = at_once(app, script.token, ("POST", f"{path}/deploy", None), ("DELETE", secret, None))
+        assert statuses in ([200, 409], [400, 204])
+        if statuses[0] == 200:
+            script.post(f"{path}/undeploy", status=200)
 
 
 @pytest.mark.parametrize("body", [{"labels": {"a": "b"}}, {"name": "renamed"}, {"maintenanceMode": True}])

@@ -108,7 +108,12 @@ def test_a_pipeline_gets_exactly_what_it_names(script: Script, environment_id: s
     vault.fill()
     (agent,) = enroll(script, environment_id, "one")
     deploy(script, make_pipeline(script, environment_id, NAMING))
-    got = entry(agent)
+    other = YAML.replace("type: blackhole", "type: blackhole\n    key: SECRET[unnamed]")
+    deploy(script, make_pipeline(script, environment_id, other, "other"))
+    got, beside = sorted(agent.get("/config")["pipelines"], key=lambda each: str(each["pipelineName"]))
+    assert beside["secrets"]["VF_SECRET_UNNAMED"] == "of no pipeline"
+    assert len(beside["secrets"]) == 2
+    assert "certFiles" not in beside
     assert got["configYaml"] == RENDERED
     assert got["secrets"].keys() == {
         "VF_SECRET_DB_USER",

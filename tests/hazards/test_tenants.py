@@ -4,7 +4,7 @@ import uuid
 
 import pytest
 from flask import Flask
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from app import accounts
@@ -107,7 +107,13 @@ def script(application: Flask) -> Script:
     return Script(application.test_client(), accounts.create_api_token("tests", COMMAND_LINE).text)
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=12,
+    deadline=None,
+    # To shrink a failure takes minutes here.
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(steps=STEPS)
 def test_no_answer_holds_another_environment_s_data(script: Script, steps: list[tuple[object, ...]]) -> None:
     """Hazard 5, through the caches of one process."""
