@@ -2,6 +2,8 @@
 
 import base64
 import os
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +13,7 @@ from flask import Flask
 from sqlalchemy import update
 
 from app import accounts, assembly, create_app
+from app.assembly import EnvironmentPlan
 from app.audit import COMMAND_LINE
 from app.config import Settings
 from app.database import db, transaction
@@ -150,6 +153,33 @@ def test_a_failed_assembly_is_tried_again_at_the_next_request(house: House) -> N
         with app.app_context():
             transaction(lambda session: session.execute(update(Secret).values(data=good)) and None)
         assert house.answer(app) == before
+
+
+def test_a_herd_shares_an_assembly_that_failed(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asked before it began may have it; else each request of a fleet on hold would decrypt for itself."""
+    assemble, assembled = assembly._assemble, list[str]()
+
+    def slowly(session: Any, environment_id: str) -> EnvironmentPlan:
+        assembled.append(environment_id)
+        time.sleep(0.3)
+        return assemble(session, environment_id)
+
+    with house.open(NEW) as app:
+        environment_id = house.path.rpartition("/")[2]
+        held: list[int] = []
+
+        def ask() -> None:
+            with app.app_context():
+                held.append(len(assembly.wanted_for(environment_id).held))
+
+        monkeypatch.setattr(assembly, "_assemble", slowly)
+        threads = [threading.Thread(target=ask) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+    assert held == [1] * 8
+    assert len(assembled) <= 3
 
 
 def test_a_row_that_was_copied_elsewhere_cannot_be_read_there(house: House) -> None:
