@@ -8,6 +8,7 @@ from app import (
     agent_api,
     agent_file,
     database,
+    encryption,
     errors,
     extensions,
     health,
@@ -48,6 +49,7 @@ def create_app(settings: Settings) -> Flask:
     extensions.migrate.init_app(app, db, directory=str(ROOT / "migrations"))
     extensions.login_manager.init_app(app)
     extensions.csrf.init_app(app)
+    encryption.init_app(app, settings)
 
     # around every request
     errors.init_app(app)

@@ -6,15 +6,37 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from sqlalchemy import select
+
+from app.database import snapshot
+from app.encryption import DecryptionError, keyring
+from app.materials import SECRET
+from app.models import Secret
+
 MASK = "***"
 SHORT = 3
 """A value of fewer characters is masked only where it is a whole text: inside of others it is chance."""
 
 
+class UnmaskableError(Exception):
+    """Nobody can tell here what is secret; the message is a sentence for people, without any value."""
+
+
 def values_of(environment_id: str) -> Iterable[str]:
-    """The secret values of an environment, those of a moment ago included where they are known."""
-    del environment_id
-    return ()
+    """The secret values of an environment.
+
+    :raises UnmaskableError: one of them cannot be decrypted here, and yet nodes may have it.
+    """
+    query = select(Secret).where(Secret.environment_id == environment_id)
+    values = []
+    for row in snapshot(lambda session: list(session.scalars(query))):
+        try:
+            values.append(keyring().open(row.sealed, environment_id, SECRET, row.name).decode())
+        except DecryptionError as error:
+            raise UnmaskableError(
+                f'Nothing can be shown, since nobody could mask the secret "{row.name}": it {error}.'
+            ) from None
+    return values
 
 
 class Mask:

@@ -79,12 +79,16 @@ def record(node_id: str, environment_id: str, reported: Sequence[ReportedResult]
     wanted = snapshot(lambda session: list(session.scalars(is_open)))
     if not wanted:
         return
-    mask = masking.Mask(masking.values_of(environment_id))
+    withheld = None
+    try:
+        mask = masking.Mask(masking.values_of(environment_id))
+    except masking.UnmaskableError as problem:
+        mask, withheld = masking.Mask(()), str(problem)
     for request in wanted:
         results = []
         for key, result in by_request[request.id].items():
             if key in request.component_keys:
-                results.append(_row(request, node_id, result, mask))
+                results.append(_row(request, node_id, result, mask, withheld))
                 time.sleep(0)  # a large body is a lot of work: let others have their turn
         if results:
             _store(request.id, node_id, environment_id, results)
@@ -120,10 +124,10 @@ def _open_for(node_id: str, environment_id: str, ids: Sequence[str], now: dateti
 
 
 def _row(
-    request: SampleRequest, node_id: str, result: ReportedResult, mask: masking.Mask
+    request: SampleRequest, node_id: str, result: ReportedResult, mask: masking.Mask, withheld: str | None
 ) -> SampleResult | SampleFailure:
     own = {"request_id": request.id, "component_key": result.component_key, "node_id": node_id}
-    error, events = result.error, []
+    error, events = withheld or result.error, []
     if not error:
         events = sample_events.bounded(result.events or [], request.event_limit, mask)
         if result.events and not events:

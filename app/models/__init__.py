@@ -8,6 +8,7 @@ from app.models.environment import Environment
 from app.models.node import Node, NodePipeline
 from app.models.pipeline import Pipeline, PipelineVersion
 from app.models.sample import SampleFailure, SampleRequest, SampleRequestNode, SampleResult
+from app.models.secret import Certificate, LastAssembled, Secret
 from app.models.setting import Setting
 
 __all__ = [
@@ -15,9 +16,11 @@ __all__ = [
     "ActionBatch",
     "ApiToken",
     "AuditEntry",
+    "Certificate",
     "Deployment",
     "DeploymentNode",
     "Environment",
+    "LastAssembled",
     "Node",
     "NodeAction",
     "NodePipeline",
@@ -27,5 +30,6 @@ __all__ = [
     "SampleRequest",
     "SampleRequestNode",
     "SampleResult",
+    "Secret",
     "Setting",
 ]

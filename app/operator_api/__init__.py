@@ -14,10 +14,11 @@ from app.operator_api import (
     nodes,
     pipelines,
     samples,
+    secrets,
     settings,
 )
 
-MODULES = (environments, nodes, actions, pipelines, deployments, samples, settings, audit)
+MODULES = (environments, secrets, nodes, actions, pipelines, deployments, samples, settings, audit)
 
 
 def init_app(app: Flask) -> None:

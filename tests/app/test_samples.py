@@ -18,6 +18,7 @@ from app.models import (
     SampleRequest,
     SampleRequestNode,
     SampleResult,
+    Secret,
 )
 from app.push.messages import SAMPLE_SUBJECT
 from app.standings import DatabaseQuestions
@@ -173,7 +174,8 @@ def test_the_five_heard_of_last_are_asked(sampling: Sampling) -> None:
     """Of those that run it, and nobody else."""
     agents = sampling.nodes(*(f"edge-{number}" for number in range(7)))
     (idle,) = enroll(sampling.script, sampling.environment_id, "idle")
-    succeeded(idle.call("POST", "/heartbeat", {"pipelines": []}), 200)
+    crashed = {"pipelineId": sampling.pipeline_id, "version": 1, "status": "CRASHED"}
+    succeeded(idle.call("POST", "/heartbeat", {"pipelines": [crashed]}), 200)
     row = sampling.show(sampling.ask())
     assert [node["name"] for node in row["nodes"]] == [f"edge-{number}" for number in range(2, 7)]
     assert sampling.offered(agents[0]) == sampling.offered(idle) == []
@@ -374,6 +376,26 @@ def test_secrets_of_the_environment_are_masked(sampling: Sampling, monkeypatch: 
     assert "12345" not in str(row["samples"])
     assert "wörd" not in str(row)
     assert set(seen) == {sampling.environment_id}
+
+
+def test_a_secret_that_was_put_is_masked_or_nothing_is_shown(
+    sampling: Sampling, app: Flask, script: Script
+) -> None:
+    """The environment's own values; where one cannot be decrypted nobody could mask it."""
+    (agent,) = sampling.nodes("edge-01")
+    path = f"/environments/{sampling.environment_id}/secrets/api-key"
+    succeeded(script.call("PUT", path, {"value": "hunter22"}), 200)
+    request_id = sampling.ask("made")
+    sampling.say(agent, shown(request_id, "made", {"header": "Bearer hunter22"}))
+    assert sampling.show(request_id)["samples"][0]["events"] == [{"header": "Bearer ***"}]
+    with app.app_context():
+        transaction(lambda session: session.execute(update(Secret).values(key_id="gone")) and None)
+    request_id = sampling.ask("made")
+    sampling.say(agent, shown(request_id, "made", {"header": "Bearer hunter22"}))
+    row = sampling.show(request_id)
+    assert row["status"] == "ERROR"
+    assert 'mask the secret "api-key"' in row["samples"][0]["error"]
+    assert "hunter22" not in str(row)
 
 
 # at once
