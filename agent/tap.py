@@ -163,9 +163,8 @@ class Seen:
             self._note(line.decode("utf-8", "replace")[:NOTE_CHARACTERS])
 
     def _event(self, line: bytes) -> None:
-        if self._size + len(line) <= SAMPLE_BYTES:
-            self.lines.append(line)
-            self._size += len(line)
+        self.lines.append(line)
+        self._size += len(line)
         if len(self.lines) >= self._limit or self._size + EVENT_BYTES > SAMPLE_BYTES:
             self._stop()
         elif len(self.lines) == 1 and self.process is not None and self.process.deadline is not None:

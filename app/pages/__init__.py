@@ -24,13 +24,7 @@ def init_app(app: Flask) -> None:
     pages = Blueprint("pages", __name__)
     pages.before_request(sign_in.require_account)
     pages.after_request(security.keep_private)
-    for module in (
-        fleet,
-        nodes,
-        pipelines,
-        secrets,
-        actions,
-        samples,
-    ):  # secrets.bp is that of the environments' pages
+    # secrets.bp is that of the environments' pages
+    for module in (fleet, nodes, pipelines, secrets, actions, samples):
         pages.register_blueprint(module.bp)
     app.register_blueprint(pages)
