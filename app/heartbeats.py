@@ -9,7 +9,8 @@ from pydantic import Field
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from app import deployments
+from app import action_states, action_waves, deployments
+from app.action_states import CompletedAction
 from app.clock import utc_now
 from app.database import transaction
 from app.enrollment import AuthenticatedNode
@@ -19,6 +20,8 @@ from app.switchboard_process import switchboard
 
 MAX_PIPELINES = 1000
 MAX_LOG_LINES = 200
+MAX_COMPLETED_ACTIONS = 500
+"""Read of one heartbeat; a node has at most a few dozen open ones."""
 
 Counter = Annotated[int, Field(ge=0, le=2**63 - 1)]
 Number = Annotated[float, Field(ge=-1e18, le=1e18, allow_inf_nan=False)]
@@ -79,6 +82,7 @@ class Heartbeat(Wire):
     tried_revision: ShortText | None = None
     boot_id: ShortText | None = None
     seq: Counter | None = None
+    completed_actions: list[CompletedAction] | None = None
 
 
 def record(node: AuthenticatedNode, heartbeat: Heartbeat) -> None:
@@ -88,15 +92,21 @@ def record(node: AuthenticatedNode, heartbeat: Heartbeat) -> None:
     status. With ``bootId`` and ``seq`` an older heartbeat never undoes a newer one (hazard 28).
     """
     now = utc_now()
-    if transaction(lambda session: _write(session, node, heartbeat, now)):
+    batch_ids = transaction(lambda session: _write(session, node, heartbeat, now))
+    if batch_ids is not None:
         switchboard().publish_fleet_changed(node.environment_id, [node.id])
+        for batch_id in batch_ids:
+            action_waves.advance(batch_id)
 
 
-def _write(session: Session, authenticated: AuthenticatedNode, heartbeat: Heartbeat, now: datetime) -> bool:
+def _write(
+    session: Session, authenticated: AuthenticatedNode, heartbeat: Heartbeat, now: datetime
+) -> set[str] | None:
+    """The batches of actions in which this has ended something; ``None`` where nothing has changed."""
     # Not FOR UPDATE: a deploy's new rows refer to the node's key, and must not wait for heartbeats (nor in a ring).
     node = session.get(Node, authenticated.id, with_for_update={"key_share": True})
     if node is None:
-        return False
+        return None
     node.last_seen_at = now
     node.authenticated_at = node.authenticated_at or now
     is_older = (
@@ -105,8 +115,11 @@ def _write(session: Session, authenticated: AuthenticatedNode, heartbeat: Heartb
         and heartbeat.boot_id == node.boot_id
         and heartbeat.seq <= (node.heartbeat_seq if node.heartbeat_seq is not None else -1)
     )
+    completed = (heartbeat.completed_actions or [])[:MAX_COMPLETED_ACTIONS]
     if is_older:
-        return False
+        # What a node has done it has done, whenever we hear of it; the rest of it is out of date.
+        late = action_states.Report(completed, None, None, acknowledges=True)
+        return action_states.settle(session, node, late, now) or None
     node.last_heartbeat_at = now
     node.boot_id, node.heartbeat_seq = heartbeat.boot_id, heartbeat.seq
     node.agent_version = heartbeat.agent_version or node.agent_version
@@ -127,7 +140,13 @@ def _write(session: Session, authenticated: AuthenticatedNode, heartbeat: Heartb
         node.agent_health = _bounded_health(heartbeat.agent_health)
     reported = _write_pipelines(session, node, heartbeat, now)
     deployments.settle(session, node.id, reported, now)
-    return True
+    report = action_states.Report(
+        completed,
+        heartbeat.agent_version,
+        heartbeat.update_error,
+        acknowledges=heartbeat.boot_id is not None,
+    )
+    return action_states.settle(session, node, report, now)
 
 
 def _write_pipelines(

@@ -1,6 +1,7 @@
 """Identifiers: UUIDv7 as 32 hexadecimal digits, so that none is ever used twice (hazard 5)."""
 
 import re
+from datetime import datetime
 
 import uuid_utils
 
@@ -15,3 +16,8 @@ def new_id() -> str:
 def is_id(text: str) -> bool:
     """Whether *text* can be an identifier at all, known or not."""
     return ID_PATTERN.fullmatch(text) is not None
+
+
+def first_id_at(moment: datetime) -> str:
+    """Sorts after every identifier that was made before *moment*, and before all that were made later."""
+    return f"{int(moment.timestamp() * 1000):012x}{0:020x}"

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import delete as delete_rows
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy import update as update_rows
 from sqlalchemy.orm import Session
 
 from agent.protocol import MAX_HOSTNAME_CHARACTERS, REVOKED, CloseCode, Reason
-from app import audit, enrollment, names, revisions, selectors
+from app import action_states, audit, enrollment, names, revisions, selectors
 from app.audit import Actor
+from app.clock import utc_now
 from app.database import snapshot, transaction
-from app.errors import ConflictError, NotFoundError
+from app.errors import ConflictError, InvalidInputError, NotFoundError
 from app.ids import is_id
-from app.models import DeploymentNode, Node, NodePipeline, Pipeline
+from app.models import DeploymentNode, Node, NodeAction, NodePipeline, Pipeline
 from app.push import messages
 from app.switchboard_process import switchboard
 
@@ -146,6 +147,25 @@ def environment_of(node_id: str) -> str:
     return environment_id
 
 
+def ids_of(environment_id: str, names: Sequence[str]) -> list[str]:
+    """The ids of the environment's nodes of these names or ids; of a name that several have, all of them.
+
+    :raises InvalidInputError: there is none of one of them.
+    """
+    wanted = set(names)
+    query = select(Node.id, Node.name).where(
+        Node.environment_id == environment_id, or_(Node.name.in_(wanted), Node.id.in_(wanted))
+    )
+    found = snapshot(lambda session: session.execute(query).all())
+    unknown = sorted(wanted - {row.name for row in found} - {row.id for row in found})
+    if unknown:
+        message = f'the environment has no node "{unknown[0][:100]}"'
+        raise InvalidInputError(
+            f"The nodes cannot be told apart: {message}.", [{"field": "nodes", "message": message}]
+        )
+    return [row.id for row in found]
+
+
 def recent_logs(node_id: str) -> list[tuple[str, list[str]]]:
     """The last lines that each pipeline's process wrote, as (pipeline name, lines), by name."""
     query = (
@@ -178,4 +198,7 @@ def _forget_former_work(session: Session, node_id: str) -> None:
         update_rows(DeploymentNode)
         .where(DeploymentNode.node_id == node_id, DeploymentNode.status == "PENDING")
         .values(status="SUPERSEDED")
+    )
+    action_states.end(
+        session, "The node was moved to another environment.", utc_now(), NodeAction.node_id == node_id
     )

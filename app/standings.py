@@ -10,11 +10,12 @@ from flask import Flask
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from app import assembly, deployments
+from app import action_states, action_waves, assembly, deployments
 from app.clock import utc_now
 from app.database import current_engine, engine_of_its_own, transaction, using
-from app.models import Environment, Node, NodePipeline
+from app.models import Environment, Node, NodeAction, NodePipeline
 from app.push.deadlines import deadline
+from app.push.messages import ACTION_SUBJECT
 from app.push.standing import Standing
 
 DEADLINE_SECONDS = 8.0
@@ -49,10 +50,24 @@ class DatabaseQuestions:
         with self._asking(), current_engine().connect() as connection:
             return {row.id: row.nonce for row in connection.execute(query)}
 
+    def with_action(self, environment_ids: Sequence[str]) -> set[str]:
+        """The nodes of these environments with an action that was not handed over yet. One query."""
+        with self._asking(), Session(current_engine()) as session:
+            return action_states.undelivered(session, Node.environment_id.in_(environment_ids))
+
     def record_nudged(self, written: Sequence[tuple[str, str, datetime]]) -> None:
         """Note when nudges were written to sockets."""
+        actions = [
+            (subject.removeprefix(ACTION_SUBJECT), node_id, when)
+            for subject, node_id, when in written
+            if subject.startswith(ACTION_SUBJECT)
+        ]
+        deploys = [each for each in written if not each[0].startswith(ACTION_SUBJECT)]
         with self._asking():
-            deployments.record_nudged(written)
+            if deploys:
+                deployments.record_nudged(deploys)
+            if actions:
+                action_states.record_pushed(actions)
 
     def record_seen(self, node_ids: Sequence[str]) -> None:
         """Note that these nodes live."""
@@ -68,6 +83,11 @@ class DatabaseQuestions:
                     and None
                 )
             )
+
+    def tidy_up(self) -> None:
+        """Write down which actions have expired, and forget old ones."""
+        with self._asking():
+            action_waves.tidy_up()
 
 
 def is_behind(
@@ -114,6 +134,7 @@ def standings(node_ids: Sequence[str]) -> dict[str, Standing]:
                 )
             ):
                 versions[node_id][pipeline_id] = version
+        asked = action_states.undelivered(session, NodeAction.node_id.in_(node_ids))
     result = {}
     # One plan for each environment: rows of a nonce that a commit has just replaced would assemble again each.
     nonces = {row.environment_id: row.nonce for row in rows}
@@ -131,5 +152,6 @@ def standings(node_ids: Sequence[str]) -> dict[str, Standing]:
             is_welcome=row.revoked_at is None,
             wanted_revision=wanted.revision,
             is_behind=is_behind(wanted, row.running_revision, row.tried_revision, versions.get(row.id, {})),
+            has_action=row.id in asked,
         )
     return result

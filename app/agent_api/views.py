@@ -20,7 +20,7 @@ from agent.protocol import (
     SSE_PATH,
     WEBSOCKET_PATH,
 )
-from app import assembly, deployments, enrollment, heartbeats, server_settings, tokens
+from app import assembly, deployments, enrollment, heartbeats, node_actions, server_settings, tokens
 from app.agent_api import push_channel
 from app.agent_api.schemas import Enrollment
 from app.clock import utc_now
@@ -115,8 +115,11 @@ def config() -> ResponseReturnValue:
         "reconnectSpreadMs": current_app.extensions["reconnect_spread"].milliseconds(),
         "configRevision": plan.revision,
     }
+    attempt = ""
+    if (pending := node_actions.pending(node.id)) is not None:
+        rest["pendingAction"], attempt = pending
     tail = json.dumps(rest, separators=(",", ":")).encode()
-    etag = hashlib.sha256(node.id.encode() + tail).hexdigest()[:32]
+    etag = hashlib.sha256(f"{node.id} {attempt}".encode() + tail).hexdigest()[:32]
     _note_seen(node)
     deployments.record_fetched(node.id)
     response = Response(status=304)

@@ -1,6 +1,7 @@
 """The tables, one module for each thing. Importing this package makes all of them known to Alembic."""
 
 from app.models.account import Account, ApiToken
+from app.models.action import ActionBatch, NodeAction
 from app.models.audit import AuditEntry
 from app.models.deployment import Deployment, DeploymentNode
 from app.models.environment import Environment
@@ -10,12 +11,14 @@ from app.models.setting import Setting
 
 __all__ = [
     "Account",
+    "ActionBatch",
     "ApiToken",
     "AuditEntry",
     "Deployment",
     "DeploymentNode",
     "Environment",
     "Node",
+    "NodeAction",
     "NodePipeline",
     "Pipeline",
     "PipelineVersion",

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from app.action_batches import BatchAsked
+from app.action_progress import BatchRow
 from app.clock import rfc3339
 from app.deploys import DeployOutcome
 from app.environments import EnvironmentRow
 from app.fleet import NodeRow
 from app.models import AuditEntry, Pipeline, PipelineVersion
+from app.node_actions import ActionRow, Asked
 from app.paging import Page
 
 Row = TypeVar("Row")
@@ -132,3 +135,66 @@ def node(row: NodeRow) -> dict[str, Any]:
     if row.revoked_at is not None:
         answer["revokedAt"] = rfc3339(row.revoked_at)
     return answer
+
+
+def asked(done: Asked) -> dict[str, Any]:
+    """What became of an action's request; ``pushError`` says why nobody was told."""
+    answer: dict[str, Any] = {"actionId": done.action_id, "pushed": done.pushed}
+    if done.push_error is not None:
+        answer["pushError"] = done.push_error
+    return answer
+
+
+def batch_asked(done: BatchAsked) -> dict[str, Any]:
+    """The same for many nodes, with those that were left out."""
+    answer: dict[str, Any] = {
+        "batchId": done.batch_id,
+        "targets": done.asked,
+        "pushed": done.pushed,
+        "skipped": [
+            {"nodeId": node.node_id, "name": node.name, "reason": node.reason} for node in done.skipped
+        ],
+    }
+    if done.push_error is not None:
+        answer["pushError"] = done.push_error
+    return answer
+
+
+def action(row: ActionRow) -> dict[str, Any]:
+    """What one node was asked to do."""
+    return {
+        "id": row.id,
+        "nodeId": row.node_id,
+        "batchId": row.batch_id,
+        "wave": row.wave,
+        "action": row.action,
+        "pipelineId": row.pipeline_id,
+        "targetVersion": row.target_version,
+        "status": row.status,
+        "attempts": row.attempts,
+        "error": row.error,
+        "createdBy": row.created_by,
+        "createdAt": rfc3339(row.created_at),
+        "expiresAt": rfc3339(row.expires_at),
+        "deliveredAt": rfc3339(row.delivered_at),
+        "finishedAt": rfc3339(row.finished_at),
+    }
+
+
+def action_batch(row: BatchRow) -> dict[str, Any]:
+    """An action that was asked of many nodes, and how many are how far."""
+    return {
+        "id": row.id,
+        "environmentId": row.environment_id,
+        "action": row.action,
+        "pipelineId": row.pipeline_id,
+        "targetVersion": row.target_version,
+        "createdBy": row.created_by,
+        "createdAt": rfc3339(row.created_at),
+        "targets": row.total,
+        "counts": row.counts,
+        "wave": row.wave,
+        "waves": [{"wave": wave, "counts": own} for wave, own in sorted(row.by_wave.items())],
+        "maxFailures": row.max_failures,
+        "haltedAt": rfc3339(row.halted_at),
+    }

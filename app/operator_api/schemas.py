@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
+from app.action_batches import MAX_NODES
+from app.action_wishes import Wish
 from app.json_body import Wire
 
 Interval = Annotated[int, Field(ge=1, le=2**31 - 1)]
@@ -89,3 +91,34 @@ class SettingsChanges(Changes):
     idle_poll_interval_ms: Interval = 1
     heartbeat_interval_ms: Interval = 1
     idle_heartbeat_interval_ms: Interval = 1
+
+
+class NewAction(Wire):
+    """``POST /nodes/{id}/actions``."""
+
+    action: str
+    pipeline_id: str | None = None
+    target_version: str | None = None
+    download_url: str | None = None
+    checksum: str | None = None
+    signature: str | None = None
+
+    def wish(self) -> Wish:
+        """What is asked for."""
+        return Wish(
+            self.action,
+            self.pipeline_id,
+            self.target_version,
+            self.download_url,
+            self.checksum,
+            self.signature,
+        )
+
+
+class NewActions(NewAction):
+    """``POST /environments/{id}/actions``: of the nodes that are named, or of those that match."""
+
+    node_ids: list[str] | None = None
+    selector: str | None = None
+    only_failed: bool = False
+    max_failures: Annotated[int, Field(ge=0, le=MAX_NODES)] = 0

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from app import fleet, nodes
+from app import fleet, node_actions, nodes
 from app.errors import InvalidInputError, SignalboxError
 from app.fleet import NodeRow
 from app.pages import live, roles
 from app.pages.live import Picture
+
+ACTIONS_SHOWN = 10
 
 bp = Blueprint("nodes", __name__, url_prefix="/nodes/<node_id>")
 
@@ -88,9 +90,11 @@ def delete(node_id: str) -> ResponseReturnValue:
 def paint(node: NodeRow) -> Picture:
     """The picture of one node."""
     logs = [(name, lines) for name, lines in nodes.recent_logs(node.id) if lines]
+    actions = node_actions.of_node(node.id, limit=ACTIONS_SHOWN).items
     parts = {
         "facts": live.draw("nodes/facts.html", node=node),
         "runs": live.draw("nodes/runs.html", node=node),
+        "actions": live.draw("nodes/actions.html", actions=actions),
         "logs": live.draw("nodes/logs.html", logs=logs),
     }
     return Picture(parts, node_ids=frozenset([node.id]))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from app import deploys, environments, pipelines, progress
+from app import action_batches, deploys, environments, pipelines, progress
 from app.deploys import DeployOutcome
 from app.errors import ConflictError, InvalidInputError, SignalboxError
 from app.models import Pipeline
@@ -218,6 +218,12 @@ def paint(pipeline_id: str, target_count: int | None) -> Picture:
             progress=latest,
             target_count=target_count,
             unknown_since=switchboard().unknown_since,
+        ),
+        "retry": live.draw(
+            "pipelines/retry.html",
+            pipeline=pipeline,
+            failed=action_batches.count_failed(pipeline_id),
+            most=action_batches.MAX_NODES,
         ),
         "difference": live.draw("pipelines/difference.html", pipeline=pipeline, is_other=is_other),
         "more-versions": live.draw(

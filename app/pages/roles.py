@@ -34,13 +34,21 @@ def needs(role: Role) -> Callable[[Callable[Parameters, Answer]], Callable[Param
     def refuse_others(view: Callable[Parameters, Answer]) -> Callable[Parameters, Answer]:
         @wraps(view)
         def checked(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Answer:
-            if not may(role):
-                raise ForbiddenError(f"Your account is a {current_user.role}; this needs the role {role}.")
+            require(role)
             return view(*args, **kwargs)
 
         return checked
 
     return refuse_others
+
+
+def require(role: Role) -> None:
+    """Refuse whoever may less than *role*.
+
+    :raises ForbiddenError: in words for its page.
+    """
+    if not may(role):
+        raise ForbiddenError(f"Your account is a {current_user.role}; this needs the role {role}.")
 
 
 def actor() -> Actor:

@@ -83,13 +83,24 @@ class Publisher:
         :raises RedisAwayError: Redis is away; some of the first may have been told.
         """
         data = pack(stamped(envelope, time.time_ns() // 1000))
-        taken = 0
-        for start in range(0, len(node_ids), PUBLISHES_A_PIPELINE):
-            chunk = node_ids[start : start + PUBLISHES_A_PIPELINE]
+        return self._publish([(node_id, data) for node_id in node_ids])
 
-            def send(client: redis.Redis, chunk: Sequence[str] = chunk) -> list[int]:
+    def publish_each(self, envelopes: Sequence[tuple[str, Envelope]]) -> int:
+        """As ``publish``, with an envelope of its own for each node: pairs of node id and envelope.
+
+        :raises RedisAwayError: Redis is away; some of the first may have been told.
+        """
+        now_us = time.time_ns() // 1000
+        return self._publish([(node_id, pack(stamped(each, now_us))) for node_id, each in envelopes])
+
+    def _publish(self, lines: Sequence[tuple[str, bytes]]) -> int:
+        taken = 0
+        for start in range(0, len(lines), PUBLISHES_A_PIPELINE):
+            chunk = lines[start : start + PUBLISHES_A_PIPELINE]
+
+            def send(client: redis.Redis, chunk: Sequence[tuple[str, bytes]] = chunk) -> list[int]:
                 pipeline = client.pipeline(transaction=False)
-                for node_id in chunk:
+                for node_id, data in chunk:
                     pipeline.publish(self._channels.node(node_id), data)
                 answers: list[int] = pipeline.execute()
                 return answers

@@ -46,8 +46,8 @@ def _read(data: bytes) -> tuple[Message, Receipt] | Close | Claimed | None:
         return None
     if not isinstance(envelope, Nudge):
         return envelope
-    ids = (envelope.deployment_id,) if envelope.deployment_id else ()
-    return envelope.message, Receipt(ids, envelope.published_us)
+    subjects = (envelope.subject,) if envelope.subject else ()
+    return envelope.message, Receipt(subjects, envelope.published_us)
 
 
 def _add(waiting: list[tuple[Message, Receipt]], message: Message, receipt: Receipt) -> None:

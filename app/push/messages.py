@@ -54,6 +54,11 @@ def config_changed(reason: str, pipeline_id: str | None = None, spread_ms: int |
     return make(fields)
 
 
+def action(fields: dict[str, str]) -> Message:
+    """Ask an agent to do something once; *fields* are ``action``, ``actionId`` and what belongs to it."""
+    return make({"type": MessageType.ACTION.value, **fields})
+
+
 def poll_interval(interval_ms: int) -> Message:
     """Tell an agent its new poll interval in milliseconds."""
     return make({"type": MessageType.POLL_INTERVAL.value, "intervalMs": interval_ms})
@@ -76,19 +81,24 @@ def merge(older: Message, newer: Message) -> Message | None:
     return config_changed(Reason.RESYNC, spread_ms=spread) if spread else RESYNC
 
 
+Subject = str
+"""What wants to know that its message was written: a deployment's id, or ``action-`` and an action's."""
+ACTION_SUBJECT = "action-"
+
+
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What is to be known once a message is written: which deployments ask, and since when it is on its way."""
+    """What is to be known once a message is written: who asks, and since when it is on its way."""
 
-    deployment_ids: tuple[str, ...] = ()
+    subjects: tuple[Subject, ...] = ()
     published_us: int | None = None
     """Microseconds of the publisher's wall clock; ``None`` for what was not published."""
 
     def merged(self, newer: Receipt) -> Receipt:
         """The receipt of one message in place of two; it has been on its way since the older was published."""
         both = [us for us in (self.published_us, newer.published_us) if us is not None]
-        ids = tuple(dict.fromkeys(self.deployment_ids + newer.deployment_ids))
-        return Receipt(ids, min(both, default=None))
+        subjects = tuple(dict.fromkeys(self.subjects + newer.subjects))
+        return Receipt(subjects, min(both, default=None))
 
 
 NO_RECEIPT = Receipt()
@@ -99,10 +109,10 @@ NO_RECEIPT = Receipt()
 
 @dataclass(frozen=True)
 class Nudge:
-    """Write ``message`` to the node's socket; ``deployment_id`` wants to know when that was done."""
+    """Write ``message`` to the node's socket; ``subject`` wants to know when that was done."""
 
     message: Message
-    deployment_id: str | None
+    subject: Subject | None
     published_us: int | None = None
     """When it was published: microseconds of the publisher's wall clock; ``None`` from an older release."""
 
@@ -134,10 +144,10 @@ def stamped(envelope: Envelope, now_us: int) -> Envelope:
 def pack(envelope: Envelope) -> bytes:
     """*envelope* as it travels on a node's channel."""
     if isinstance(envelope, Nudge):
-        # Behind the deployment, where a release that does not know the time takes it for part of an unknown id.
+        # Behind the subject, where a release that does not know the time takes it for part of an unknown id.
         stamp = f"@{envelope.published_us}" if envelope.published_us is not None else ""
-        deployment = f"{envelope.deployment_id or '-'}{stamp}"
-        return f"nudge {deployment} {envelope.message.type} {envelope.message.text}".encode()
+        subject = f"{envelope.subject or '-'}{stamp}"
+        return f"nudge {subject} {envelope.message.type} {envelope.message.text}".encode()
     if isinstance(envelope, Close):
         return f"close {envelope.code} {envelope.reason}".encode()
     return f"claimed {envelope.fence} {envelope.address}".encode()
@@ -150,13 +160,13 @@ def unpack(data: bytes) -> Envelope:
     """
     kind, _, rest = data.decode().partition(" ")
     if kind == "nudge":
-        deployment, type_, text = rest.split(" ", 2)
-        deployment_id, _, stamp = deployment.partition("@")
+        stamped_subject, type_, text = rest.split(" ", 2)
+        subject, _, stamp = stamped_subject.partition("@")
         message = Message(text, type_)
         if not isinstance(message.fields, dict):
             raise ValueError("cannot read a message that is not an object")
         published_us = int(stamp) if stamp else None
-        return Nudge(message, None if deployment_id == "-" else deployment_id, published_us)
+        return Nudge(message, None if subject == "-" else subject, published_us)
     if kind == "close":
         code, _, reason = rest.partition(" ")
         return Close(int(code), reason)

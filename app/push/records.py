@@ -9,6 +9,7 @@ import gevent
 
 from app.push.broker import Publisher
 from app.push.connection import Connection
+from app.push.messages import Subject
 from app.push.presence import Registry
 from app.push.redis_gate import RedisAwayError
 from app.push.standing import Questions
@@ -38,11 +39,11 @@ class Records:
         """
         self._ended.append((connection.node_id, connection.connection_id, by_itself))
 
-    def written(self, connection: Connection, deployment_ids: tuple[str, ...]) -> None:
-        """The kernel has taken a nudge that these deployments want to know of."""
-        if deployment_ids and len(self._written) < MAX_WAITING:
+    def written(self, connection: Connection, subjects: tuple[Subject, ...]) -> None:
+        """The kernel has taken a nudge that these deployments and actions want to know of."""
+        if subjects and len(self._written) < MAX_WAITING:
             now = datetime.now(UTC)
-            self._written += [(deployment_id, connection.node_id, now) for deployment_id in deployment_ids]
+            self._written += [(subject, connection.node_id, now) for subject in subjects]
 
     def run(self) -> None:
         """Write down, for ever. One greenlet."""

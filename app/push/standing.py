@@ -19,6 +19,8 @@ class Standing:
     """False for a revoked node."""
     wanted_revision: str
     is_behind: bool
+    has_action: bool = False
+    """Whether an action waits that the node was not told of yet."""
 
 
 class Questions(Protocol):
@@ -30,8 +32,14 @@ class Questions(Protocol):
     def nonces(self, environment_ids: Sequence[str]) -> dict[str, str]:
         """The nonce of each environment: another one means that its nodes may have to do something else."""
 
+    def with_action(self, environment_ids: Sequence[str]) -> set[str]:
+        """The nodes of these environments that were not told yet of an action that waits for them."""
+
     def record_nudged(self, written: Sequence[tuple[str, str, datetime]]) -> None:
-        """Nudges were written: (deployment id, node id, when)."""
+        """Nudges were written: (subject, node id, when); for subjects see ``messages.Subject``."""
 
     def record_seen(self, node_ids: Sequence[str]) -> None:
         """Something was heard from these nodes since the last call."""
+
+    def tidy_up(self) -> None:
+        """Write down what time alone has changed; asked about once a minute by every worker."""

@@ -70,7 +70,7 @@ class Sweep:
         """Monotonic time of the last step: a question answered or given up, a portion of nudges."""
 
     def look(self, fresh: Sequence[Connection]) -> None:
-        """Nudge those new connections, heard by now, whose agents do not run what they should."""
+        """Nudge those new connections, heard by now, whose agents do not run what they should or are to act."""
         for start in range(0, len(fresh), NODES_A_QUERY):
             chunk = fresh[start : start + NODES_A_QUERY]
             standings = self._ask([connection.node_id for connection in chunk])
@@ -78,7 +78,8 @@ class Sweep:
                 standing = None if standings is None else standings.get(connection.node_id)
                 if standings is not None and self._send_away(connection, standing):
                     continue
-                if standing is None or connection.revision != standing.wanted_revision:
+                is_up_to_date = standing is not None and connection.revision == standing.wanted_revision
+                if standing is None or not is_up_to_date or standing.has_action:
                     self._hub.deliver(connection, messages.CONNECTED)
                 else:
                     _settle(connection, standing)
@@ -86,6 +87,7 @@ class Sweep:
     def run_once(self, *, at_once: bool) -> None:
         """Nudge all connections that are behind, paced; *at_once* also those whose next turn has not come.
 
+        So are those for whose nodes an action waits that was not handed over: a lost push is found here.
         A node that was found up to date is asked about again once its environment's nonce is another one, which
         is so after everything that changes what it must do or ends its token. Every tenth sweep trusts nobody.
         """
@@ -105,7 +107,7 @@ class Sweep:
                 if not connection.is_closed and not self._send_away(connection, standing):
                     assert standing is not None
                     _settle(connection, standing)
-                    if standing.is_behind:
+                    if standing.is_behind or standing.has_action:
                         behind.append(connection.node_id)
         due, fresh = self._patience.due(behind, now), self._patience.is_new
         if at_once:
@@ -124,14 +126,20 @@ class Sweep:
         self._count += 1
         if held and self._count % WHOLE_EVERY:
             try:
-                nonces = self._questions.nonces(sorted({connection.environment_id for connection in held}))
+                environment_ids = sorted({connection.environment_id for connection in held})
+                nonces = self._questions.nonces(environment_ids)
+                asked = self._questions.with_action(environment_ids)
             except Exception:
                 log.exception("cannot ask the database what has changed for %d nodes", len(held))
                 return []
             finally:
                 self.progressed_at = time.monotonic()
             held = [
-                c for c in held if c.settled_nonce is None or c.settled_nonce != nonces.get(c.environment_id)
+                c
+                for c in held
+                if c.settled_nonce is None
+                or c.settled_nonce != nonces.get(c.environment_id)
+                or c.node_id in asked
             ]
         meters.SWEPT.inc(len(held))
         return held

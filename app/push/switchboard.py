@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -23,7 +23,7 @@ from app.push.connection import Connection, Transport
 from app.push.fleet_watch import FleetWatch
 from app.push.hub import Hub
 from app.push.loads import Loads
-from app.push.messages import Close, Message, Nudge
+from app.push.messages import Close, Message, Nudge, Subject
 from app.push.presence import Presence, Registry
 from app.push.redis_gate import RedisAwayError, RedisGate
 from app.push.shedding import Shedding
@@ -61,11 +61,19 @@ class Switchboard:
     # in every process
 
     def nudge(
-        self, node_ids: Sequence[str], message: Message, deployment_id: str | None = None
+        self, node_ids: Sequence[str], message: Message, subject: Subject | None = None
     ) -> NudgeOutcome:
         """Publish *message* to the nodes. Never raises: what is not pushed is polled."""
+        return self._nudged(lambda: self._publisher.publish(node_ids, Nudge(message, subject)))
+
+    def nudge_each(self, nudges: Sequence[tuple[str, Message, Subject]]) -> NudgeOutcome:
+        """As ``nudge``, with a message of its own for each node: node id, message, and who wants to know."""
+        envelopes = [(node_id, Nudge(message, subject)) for node_id, message, subject in nudges]
+        return self._nudged(lambda: self._publisher.publish_each(envelopes))
+
+    def _nudged(self, publish: Callable[[], int]) -> NudgeOutcome:
         try:
-            return NudgeOutcome(self._publisher.publish(node_ids, Nudge(message, deployment_id)), None)
+            return NudgeOutcome(publish(), None)
         except RedisAwayError as error:
             return NudgeOutcome(0, f"{error} Nodes learn of it by polling, or once Redis is back.")
 

@@ -23,7 +23,7 @@ from app.push.connection import Connection
 from app.push.fleet_watch import FleetWatch
 from app.push.hub import Hub
 from app.push.inbox import gather
-from app.push.messages import Close, Receipt
+from app.push.messages import ACTION_SUBJECT, Close, Receipt
 from app.push.presence import Registry
 from app.push.records import Records
 from app.push.redis_gate import RedisAwayError
@@ -36,6 +36,7 @@ from app.push.vitals import Vitals
 ECHO_SECONDS = 2.0
 LOOK_SECONDS = 0.05
 DRAIN_SECONDS = 2.0
+TIDY_SECONDS = 60.0
 
 log = logging.getLogger("signalbox.push")
 
@@ -111,6 +112,7 @@ class Worker:
             "sweep": self._run_sweep,
             "records": self._records.run,
             "reaper": self._upkeep.run_reaper,
+            "tidying": self._run_tidying,
             "guard": self._guard.run,
         }.items():
             self.spawn(name, run)
@@ -265,11 +267,13 @@ class Worker:
         if inbox.nudges:
             # One line a turn, not one a node: a deploy may concern ten thousand.
             receipts = [receipt for waiting in inbox.nudges.values() for _, receipt in waiting]
-            deployments = {i for receipt in receipts for i in receipt.deployment_ids}
+            subjects = {subject for receipt in receipts for subject in receipt.subjects}
+            deployments = {subject for subject in subjects if not subject.startswith(ACTION_SUBJECT)}
             log.info(
-                "nudges written worker=%s nodes=%d deployments=%s",
+                "nudges written worker=%s nodes=%d actions=%d deployments=%s",
                 self.label,
                 len(inbox.nudges),
+                len(subjects) - len(deployments),
                 ",".join(sorted(deployments)) or "-",
             )
 
@@ -306,7 +310,7 @@ class Worker:
 
     def _on_written(self, connection: Connection, receipt: Receipt) -> None:
         self.vitals.tally.add(receipt.published_us)
-        self._records.written(connection, receipt.deployment_ids)
+        self._records.written(connection, receipt.subjects)
 
     # the greenlets
 
@@ -352,3 +356,11 @@ class Worker:
             self._sweep_wanted.clear()
             at_once, self._has_recovered = self._has_recovered, False
             self._sweep.run_once(at_once=at_once)
+
+    def _run_tidying(self) -> None:
+        while True:
+            gevent.sleep(TIDY_SECONDS)
+            try:
+                self._questions.tidy_up()
+            except Exception:
+                log.exception("cannot tidy up")

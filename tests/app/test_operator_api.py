@@ -101,6 +101,8 @@ def test_a_refusal_does_not_wait_for_the_body(server: Server) -> None:
 # ---- roles ----
 
 EDITORS = {
+    "actions.request_many",
+    "actions.request_one",
     "nodes.update",
     "pipelines.create",
     "pipelines.validate",
@@ -160,7 +162,17 @@ def test_a_token_of_one_environment_sees_and_touches_only_that_one(app: Flask, s
         pipeline = script.post("/pipelines", {"environmentId": each, "name": "p", "configYaml": YAML})["id"]
         node = node_id(enroll(script, each, "n")[0])
         deployment = script.post(f"/pipelines/{pipeline}/deploy", status=200)["deploymentId"]
-        ids[each] = {"environments": each, "pipelines": pipeline, "nodes": node, "deployments": deployment}
+        restart = {"action": "restart"}
+        action = script.post(f"/nodes/{node}/actions", {**restart, "pipelineId": pipeline}, 202)["actionId"]
+        batch = script.post(f"/environments/{each}/actions", {**restart, "selector": ""}, 202)["batchId"]
+        ids[each] = {
+            "environments": each,
+            "pipelines": pipeline,
+            "nodes": node,
+            "deployments": deployment,
+            "actions": action,
+            "action-batches": batch,
+        }
     limited = make_script(app, "admin", own)
 
     for method, path, _ in routes(app):

@@ -198,6 +198,10 @@ def test_no_page_scrolls_sideways_on_a_telephone(
     agent.heartbeat(labels={"a-label": "with-a-value-that-goes-on-and-on-and-on-and-on-and-on"})
     pipeline_id = operator.create_pipeline(environment_id, "a-long-name-of-a-pipeline-" * 3, YAML)["id"]
     operator.deploy(pipeline_id, "What-nobody-can-break-into-lines-" * 3)
+    asked = {"action": "restart", "selector": ""}
+    batch_id = operator.call("POST", f"/environments/{environment_id}/actions", asked)["batchId"]
+    action_id = operator.call("GET", f"/nodes/{agent.node_id}/actions")["items"][0]["id"]
+    agent.heartbeat(completedActions=[{"actionId": action_id, "error": "a-word-without-an-end-" * 20}])
     context = browser.new_context(
         base_url=server.url, viewport={"width": 400, "height": 800}, color_scheme=scheme
     )
@@ -209,6 +213,8 @@ def test_no_page_scrolls_sideways_on_a_telephone(
         f"/pipelines/{pipeline_id}",
         "/environments",
         f"/nodes/{agent.node_id}",
+        f"/environments/{environment_id}/actions?what=self_update",
+        f"/actions/{batch_id}",
     ):
         page.goto(path)
         expect(page.get_by_role("heading", level=1)).to_be_visible()

@@ -131,3 +131,39 @@ def test_a_deploy_without_redis_is_a_deploy_and_says_that_it_was_not_pushed(
     # The socket outlived Redis; once the subscriber is back, the sweep tells who is behind.
     assert client.read_message(seconds=30)["type"] == "config_changed"
     fleet.until_connected([agent])
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_an_action_is_delivered_once_its_push_is_written(unswept_fleet: Fleet, transport: str) -> None:
+    """To an agent that asks for nothing: the message says all, the row says when, and nobody is behind for it."""
+    fleet = unswept_fleet
+    agent = fleet.agent()
+    client = fleet.open(agent, transport, revision=agent.follow())
+    fleet.until_connected([agent])
+    asked = fleet.operator.call("POST", f"/nodes/{agent.node_id}/actions", {"action": "restart"})
+    assert asked["pushed"] == 1
+    message = client.read_message()
+    if message["type"] == "config_changed":  # the look at the new connection found the action too
+        message = client.read_message()
+    assert message == {"type": "action", "action": "restart", "actionId": asked["actionId"]}
+
+    def delivered() -> bool:
+        row = fleet.operator.call("GET", f"/actions/{asked['actionId']}")
+        return (row["status"], row["attempts"]) == ("DELIVERED", 1)
+
+    until(delivered, what="the delivery's being written down")
+    assert fleet.operator.node(agent.node_id)["behind"] is False
+
+
+def test_an_action_that_was_asked_while_nobody_listened_is_heard_of_on_connecting(
+    unswept_fleet: Fleet,
+) -> None:
+    """The agent runs what it should, so nothing but the action is a reason to tell it to look."""
+    fleet = unswept_fleet
+    agent = fleet.agent()
+    revision = agent.follow()
+    asked = fleet.operator.call("POST", f"/nodes/{agent.node_id}/actions", {"action": "restart"})
+    assert asked["pushed"] == 0
+    client = fleet.open(agent, "ws", revision=revision)
+    assert client.read_message() == {"type": "config_changed", "reason": "connected"}
+    assert agent.config().json()["pendingAction"]["actionId"] == asked["actionId"]

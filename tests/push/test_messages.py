@@ -38,7 +38,7 @@ def test_an_outbox_keeps_a_begun_frame_and_merges_only_what_waits_behind_it() ->
     assert not outbox.add(messages.config_changed("deploy", "p"), Receipt(("d1",)))
     assert outbox.add(messages.config_changed("deploy", "q"), Receipt(("d2",)))
     assert outbox.pinned == b"rest of a frame"
-    assert [item.receipt.deployment_ids for item in outbox.waiting] == [("d1", "d2")]
+    assert [item.receipt.subjects for item in outbox.waiting] == [("d1", "d2")]
     assert outbox.waiting[0].message.fields["reason"] == "resync"
 
 
@@ -83,7 +83,7 @@ def test_what_one_turn_brought_is_merged_per_node_before_it_is_written() -> None
     for waiting in inbox.nudges.values():
         ((message, receipt),) = waiting
         assert message.fields == {"type": "config_changed", "reason": "resync"}
-        assert receipt.deployment_ids == tuple(f"d{number}" for number in range(20))
+        assert receipt.subjects == tuple(f"d{number}" for number in range(20))
 
 
 def pack_deploy(pipeline_id: str, deployment_id: str) -> bytes:

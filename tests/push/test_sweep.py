@@ -37,17 +37,26 @@ class Database:
         self.is_behind = False
         self.nonce = "1"
         self.asked: list[list[str]] = []
+        self.acting: set[str] = set()
 
     def standings(self, node_ids: Sequence[str]) -> dict[str, Standing]:
         self.asked.append(sorted(node_ids))
-        return {node_id: Standing("e", self.nonce, True, "wanted", self.is_behind) for node_id in node_ids}
+        return {
+            node_id: Standing("e", self.nonce, True, "wanted", self.is_behind, node_id in self.acting)
+            for node_id in node_ids
+        }
 
     def nonces(self, environment_ids: Sequence[str]) -> dict[str, str]:
         return dict.fromkeys(environment_ids, self.nonce)
 
+    def with_action(self, environment_ids: Sequence[str]) -> set[str]:
+        return self.acting
+
     def record_nudged(self, written: Sequence[tuple[str, str, datetime]]) -> None: ...
 
     def record_seen(self, node_ids: Sequence[str]) -> None: ...
+
+    def tidy_up(self) -> None: ...
 
 
 def hub_of(*names: str) -> Hub:
@@ -106,3 +115,35 @@ def test_deaf_is_who_was_not_told_and_not_who_is_slow() -> None:
     sweep.run_once(at_once=False)
     sweep.run_once(at_once=False)
     assert (REGISTRY.get_sample_value("signalbox_deaf_nodes_total") or 0.0) - before == 1
+
+
+def test_a_node_that_was_not_told_of_an_action_is_asked_about_and_nudged() -> None:
+    """Its environment has not changed, so nothing else would make the sweep look at it."""
+    hub = hub_of("a", "b")
+    database = Database()
+    sweep = Sweep(hub, database, lambda _node_id: None, "test:1")
+    sweep.run_once(at_once=False)
+    sweep.run_once(at_once=False)
+    database.asked.clear()
+    database.acting = {"b"}
+    a, b = hub.get("a"), hub.get("b")
+    assert a is not None
+    assert b is not None
+    before = a.last_nudged
+    sweep.run_once(at_once=False)
+    assert database.asked == [["b"]]
+    assert b.last_nudged > before
+    assert a.last_nudged == before
+
+
+def test_a_new_connection_is_told_of_an_action_although_it_is_up_to_date() -> None:
+    """Its revision is the wanted one; the push came while it had no socket."""
+    hub = hub_of("a", "b")
+    database = Database()
+    database.acting = {"b"}
+    sweep = Sweep(hub, database, lambda _node_id: None, "test:1")
+    connections = hub.connections()
+    for connection in connections:
+        connection.revision = "wanted"
+    sweep.look(connections)
+    assert [c.node_id for c in connections if c.last_nudged > 0] == ["b"]

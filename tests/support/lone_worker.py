@@ -42,10 +42,17 @@ class BadDatabase:
         self._fail()
         return {}
 
+    def with_action(self, environment_ids: Sequence[str]) -> set[str]:
+        self._fail()
+        return set()
+
     def record_nudged(self, written: Sequence[tuple[str, str, datetime]]) -> None:
         self._fail()
 
     def record_seen(self, node_ids: Sequence[str]) -> None:
+        self._fail()
+
+    def tidy_up(self) -> None:
         self._fail()
 
     def _fail(self) -> None:

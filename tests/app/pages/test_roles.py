@@ -27,6 +27,9 @@ def test_a_viewer_sees_everything_and_changes_nothing(
         f"/nodes/{node_id}",
         f"/nodes/{node_id}/revoke",
         f"/nodes/{node_id}/delete",
+        f"/nodes/{node_id}/restart",
+        f"/pipelines/{pipeline_id}/retry",
+        f"/environments/{environment_id}/actions",
     ]
     for path in acts:
         answer = visitor.post(path, "/", name="x", config_yaml=YAML)
