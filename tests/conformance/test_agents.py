@@ -160,6 +160,10 @@ def test_a_changed_poll_interval_is_pushed(
     until(lambda: agent.poll_seconds == 1.0)
     polls = agent.counts["polls"]
     until(lambda: agent.counts["polls"] >= polls + 2, what="polls every second")
+    agent.stop()
+    agent.poll_seconds = 15.0
+    agent.start()
+    until(lambda: agent.poll_seconds == 1.0, what="the interval that was set before it came")
 
 
 def test_a_revoked_agent_is_refused_and_no_longer_shown_as_connected(agent: GoAgent, place: Place) -> None:
