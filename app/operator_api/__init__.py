@@ -5,9 +5,19 @@ from __future__ import annotations
 from flask import Blueprint, Flask
 
 from app.extensions import csrf
-from app.operator_api import access, actions, audit, deployments, environments, nodes, pipelines, settings
+from app.operator_api import (
+    access,
+    actions,
+    adoption,
+    audit,
+    deployments,
+    environments,
+    nodes,
+    pipelines,
+    settings,
+)
 
-MODULES = (environments, nodes, actions, pipelines, deployments, settings, audit)
+MODULES = (environments, nodes, adoption, actions, pipelines, deployments, settings, audit)
 
 
 def init_app(app: Flask) -> None:

@@ -45,6 +45,13 @@ class NodeChanges(Changes):
     environment_id: str = ""
 
 
+class Adoption(Wire):
+    """``POST /refused-tokens/{fingerprint}/adopt``."""
+
+    environment_id: str
+    name: str | None = None
+
+
 class NewPipeline(Wire):
     """``POST /pipelines``."""
 

@@ -86,7 +86,7 @@ class Sweep:
         self._tell_interval([each for each in fresh if each.instance is None and not each.is_closed])
 
     def _tell_interval(self, others: Sequence[Connection]) -> None:
-        """An agent that is not ours may know no other way to a changed interval, and missed what was pushed before."""
+        """An agent that is not ours may hear of a changed interval in no other way."""
         try:
             interval_ms = self._questions.poll_interval_ms() if others else None
         except Exception:

@@ -1,5 +1,6 @@
 """What the server owes to agents that we did not write: each sentence that describes them, played on the wire."""
 
+import hashlib
 import time
 import uuid
 from dataclasses import dataclass
@@ -276,3 +277,34 @@ def test_numbers_have_no_point(agent: GoAgent) -> None:
     for name, value in answer.items():
         assert not isinstance(value, float), name
     assert time.monotonic() - before < 5
+
+
+def test_an_agent_that_was_enrolled_elsewhere_is_adopted(
+    kind: type[GoAgent], server: Server, place: Place, start_go: StartGoAgent
+) -> None:
+    """It presents its old token for ever and enrolls with no other; adopted, it is a node as any."""
+    place.operator.deploy(place.pipeline_id)
+    agent = start_go(kind, server.url, poll_seconds=0.5)
+    agent.stop()
+    agent.enrollment_token = place.token
+    token = f"vf_node_{uuid.uuid4().hex}{uuid.uuid4().hex}"
+    (agent.folder / "node-token").write_text(token)
+    agent.start()
+    until(lambda: agent.counts["failed poll"] >= 1)
+    fingerprint = hashlib.sha256(token.encode()).hexdigest()[:16]
+    listed = until(
+        lambda: [
+            each
+            for each in place.operator.call("GET", "/refused-tokens")["items"]
+            if each["fingerprint"] == fingerprint
+        ]
+    )
+    assert listed[0]["address"] == "127.0.0.1"
+    body = {"environmentId": place.environment_id, "name": agent.name}
+    place.operator.call("POST", f"/refused-tokens/{fingerprint}/adopt", body)
+    place.wait_running(1)
+    assert agent.counts["enrolled"] == 0
+    agent.stop()
+    agent.start()  # A, which was refused when it started, has no push until then
+    connected(agent)
+    until(lambda: place.node["push"]["connected"])
