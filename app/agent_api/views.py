@@ -20,7 +20,17 @@ from agent.protocol import (
     SSE_PATH,
     WEBSOCKET_PATH,
 )
-from app import assembly, deployments, enrollment, heartbeats, node_actions, server_settings, tokens
+from app import (
+    assembly,
+    deployments,
+    enrollment,
+    heartbeats,
+    node_actions,
+    node_logs,
+    server_settings,
+    taps,
+    tokens,
+)
 from app.agent_api import push_channel
 from app.agent_api.schemas import Enrollment
 from app.clock import utc_now
@@ -30,7 +40,7 @@ from app.enrollment import AuthenticatedNode, ForeignTokenError
 from app.errors import UnauthorizedError
 from app.extensions import sock
 from app.failure_limits import FailureLimits
-from app.json_body import read_json, read_model
+from app.json_body import read_json, read_list, read_model
 from app.models import Node
 from app.refused_tokens import RefusedTokens
 
@@ -139,10 +149,23 @@ def heartbeat() -> ResponseReturnValue:
     return jsonify(ok=True)
 
 
-@blueprint.post("/samples")
 @blueprint.post("/logs")
+def logs() -> ResponseReturnValue:
+    """Take in the lines that its pipelines have printed since the last call."""
+    node_logs.record(g.node, read_list(request, node_logs.Logs, MAX_REPORT_BODY_BYTES))
+    return jsonify(ok=True)
+
+
+@blueprint.post("/tap-events")
+def tap_events() -> ResponseReturnValue:
+    """Take in what a component has put out, if this node was asked for it."""
+    taps.record(g.node, read_model(request, taps.TapEvents, MAX_REPORT_BODY_BYTES))
+    return jsonify(ok=True)
+
+
+@blueprint.post("/samples")
 def accept_and_skip() -> ResponseReturnValue:
-    """Nothing was asked for and no pipeline's log is followed, so everything in the body is skipped."""
+    """Nothing was asked for, so everything in the body is skipped."""
     read_json(request, MAX_REPORT_BODY_BYTES)
     return jsonify(ok=True)
 

@@ -15,9 +15,10 @@ from app.operator_api import (
     nodes,
     pipelines,
     settings,
+    taps,
 )
 
-MODULES = (environments, nodes, adoption, actions, pipelines, deployments, settings, audit)
+MODULES = (environments, nodes, adoption, actions, pipelines, taps, deployments, settings, audit)
 
 
 def init_app(app: Flask) -> None:

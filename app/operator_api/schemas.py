@@ -79,6 +79,13 @@ class Validation(Wire):
     config_yaml: str
 
 
+class NewTap(Wire):
+    """``POST /pipelines/{id}/taps``."""
+
+    component_id: str
+    node_id: str | None = None
+
+
 class Deploy(Wire):
     """``POST /pipelines/{id}/deploy``."""
 
