@@ -16,7 +16,6 @@ SHORT_SECONDS = 5.0
 SHORT_STREAMS = 3
 LOG_SECONDS = 2.0
 TAPS_AT_ONCE = 3
-EVENTS_A_BATCH = 20
 
 
 class AgentB(GoAgent):
@@ -28,6 +27,7 @@ class AgentB(GoAgent):
     """Seconds between two lines of the stream."""
     tap_seconds = 1.0
     """Between two batches of a tap."""
+    tap_batch = 20
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
@@ -201,8 +201,8 @@ class AgentB(GoAgent):
         head = {key: message[key] for key in ("requestId", "pipelineId", "componentId")}
         number = 0
         while not stopping.wait(self.tap_seconds):
-            events = [{"message": f"event {number + each}"} for each in range(EVENTS_A_BATCH)]
-            number += EVENTS_A_BATCH
+            events = [{"message": f"event {number + each}"} for each in range(self.tap_batch)]
+            number += self.tap_batch
             self._post_tap({**head, "events": events})
         self._post_tap({**head, "status": "stopped", "reason": "cancelled"})
         del self._taps[head["requestId"]]

@@ -423,3 +423,36 @@ def test_what_cannot_be_tapped_is_refused_with_its_reason(b: AgentB, place: Plac
     assert place.operator.request("DELETE", "/taps/nothere").status_code == 404
     b.stop()
     until(lambda: place.operator.request("POST", path, {"componentId": "made"}).status_code == 409)
+
+
+# actions
+
+
+def test_a_restart_is_what_each_agent_makes_of_it(agent: GoAgent, place: Place) -> None:
+    """A polls again; B restarts the pipeline that is named."""
+    polls, starts = agent.counts["polls"], agent.pipelines[place.pipeline_id].starts
+    until(lambda: place.node["push"]["connected"])
+    body = {"action": "restart", "pipelineId": place.pipeline_id}
+    place.operator.call("POST", f"/nodes/{place.node['id']}/actions", body)
+    if isinstance(agent, AgentB):
+        until(lambda: agent.pipelines[place.pipeline_id].starts == starts + 1)
+    else:
+        until(lambda: agent.counts["polls"] > polls)
+    assert not agent.problems
+
+
+def test_an_update_that_fails_is_tried_once(agent: GoAgent, place: Place) -> None:
+    """Its error comes with heartbeats until one is taken; the version is never fetched again."""
+    until(lambda: place.node["push"]["connected"])
+    body = {
+        "action": "self_update",
+        "targetVersion": "9.9.9",
+        "downloadUrl": "https://127.0.0.1:1/agent",
+        "checksum": f"sha256:{'0' * 64}",
+    }
+    place.operator.call("POST", f"/nodes/{place.node['id']}/actions", body)
+    until(lambda: agent.failed_update == "9.9.9" and not agent.update_error)
+    for _ in range(2):
+        place.change(labels={"again": uuid.uuid4().hex[:8]})
+    until(lambda: agent.counts["heartbeats"] >= 3)
+    assert agent.counts["failed update"] == 1
