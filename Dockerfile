@@ -4,6 +4,10 @@ WORKDIR /srv/build
 COPY requirements.txt ./
 RUN python -m venv /opt/signalbox \
  && /opt/signalbox/bin/python -m pip install --no-cache-dir --disable-pip-version-check -r requirements.txt
+COPY agent agent
+COPY tools tools
+# What nodes are offered; unsigned, for a private key has no place in an image (SIGNALBOX_AGENT_FILE names another).
+RUN /opt/signalbox/bin/python -m tools.build_agent
 
 FROM python:3.11-slim-bookworm
 WORKDIR /srv/signalbox
@@ -13,6 +17,7 @@ COPY app app
 # The server takes the words on the wire from here.
 COPY agent agent
 COPY migrations migrations
+COPY --from=build /srv/build/dist dist
 # Where SQLite lies if no other database is named: a volume, and any user id may write there.
 RUN mkdir -m 777 instance
 VOLUME ["/srv/signalbox/instance"]

@@ -3,11 +3,15 @@ VENV ?= .venv
 export VENV
 
 .NOTPARALLEL:
-.PHONY: demo test bench soak-agent soak-conformance fuzz lint types environment
+.PHONY: demo agent test bench soak-agent soak-conformance fuzz lint types environment
 
 # Start everything on this machine and keep it running until Ctrl-C; RESET=1 forgets the last time.
 demo:
 	@sh tools/bootstrap.sh run && exec $(VENV)/bin/python -m demo.run
+
+# Build the agent as one file, dist/signalbox-agent.pyz; SIGNALBOX_SIGNING_KEY signs it.
+agent:
+	@sh tools/bootstrap.sh build && $(VENV)/bin/python -m tools.build_agent
 
 # Set up what the tests need, then check style and types and run every test.
 test: lint types

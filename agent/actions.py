@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from agent.ledger import ActionRecord
 from agent.plan import Memory, PipelineSpec
 from agent.protocol import Transport
+from agent.update import Trial, Verdict, Wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,8 @@ class SendHeartbeat:
     health: Health
     completed_actions: tuple[CompletedAction, ...] = ()
     sample_results: tuple[SampleResult, ...] = ()
+    is_on_trial: bool = False
+    """This version was not accepted yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,8 +195,47 @@ class RemoveCertificates:
 
 
 @dataclass(frozen=True, slots=True)
+class KeepActions:
+    """Keep on disk which actions were taken up; becomes ActionsKept."""
+
+    records: tuple[ActionRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StageUpdate:
+    """Fetch a new agent, check it, and lay it beside what runs; becomes UpdateStaged or UpdateRefused."""
+
+    wanted: Wanted
+
+
+@dataclass(frozen=True, slots=True)
+class BeginTrial:
+    """Have the next life of the agent be the new file's; becomes TrialBegun or UpdateRefused."""
+
+    trial: Trial
+
+
+@dataclass(frozen=True, slots=True)
+class ExtendTrial:
+    """Have the starter wait longer."""
+
+    seconds: float
+    """Since this life began."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndTrial:
+    """Keep on disk how this life on trial has turned out; becomes TrialEnded."""
+
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
 class Exit:
     """All children are gone: end the process."""
+
+    is_restart: bool = False
+    """And begin a new life."""
 
 
 Action = (
@@ -212,6 +255,11 @@ Action = (
     | TerminateChild
     | KillChild
     | RemovePipelineFiles
+    | KeepActions
+    | StageUpdate
+    | BeginTrial
+    | ExtendTrial
+    | EndTrial
     | RemoveCertificates
     | Exit
 )

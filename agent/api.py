@@ -33,6 +33,11 @@ class ApiError(Exception):
         """Whether the server does not (or no longer) know the token."""
         return self.status == 401
 
+    @property
+    def is_answer(self) -> bool:
+        """Whether the server lives and blames the request; 429 and what proxies say of dead servers do not."""
+        return self.status is not None and 400 <= self.status < 500 and self.status not in (408, 429)
+
 
 @dataclass(frozen=True, slots=True)
 class ConfigAnswer:

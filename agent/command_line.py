@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, NoReturn
 from agent import __version__
 from agent.protocol import rfc3339
 from agent.settings import Settings, SettingsError, read_settings
+from agent.starter import start_again
 from agent.store import Store, StoreError
 
 if TYPE_CHECKING:
     from agent.transport import LinkTiming
+    from agent.update import UpdateTiming
 
 CANNOT_START = 1
 """What stands in the way may pass: another try, by whatever watches over the agent, may find it gone."""
@@ -46,6 +48,12 @@ environment (of every command; beside the names, what else is read):
   SIGNALBOX_CA_FILE        PEM file of the authorities to trust instead of the
                            usual ones; default none (REQUESTS_CA_BUNDLE,
                            CURL_CA_BUNDLE, SSL_CERT_FILE)
+  SIGNALBOX_UPDATE_KEY     Ed25519 public keys (base64, by comma), one of which
+                           must have signed an update; default the built-in one
+  SIGNALBOX_ALLOW_HTTP_UPDATE
+                           1: updates may come over plain http; default no
+  SIGNALBOX_DEPLOYMENT_MODE
+                           STANDALONE or DOCKER; default what it looks like
   HTTPS_PROXY, HTTP_PROXY, ALL_PROXY
                            http://[user:password@]host:port on the way to the
                            server; default none
@@ -126,8 +134,8 @@ class _Parser(argparse.ArgumentParser):
         self.exit(MISTAKE, f"{self.prog}: {message}; --help says what there is\n")
 
 
-def main(link_timing: LinkTiming | None = None) -> int:
-    """Do what the command line says; the exit code. ``link_timing`` is for tests that cannot wait for minutes."""
+def main(link_timing: LinkTiming | None = None, update_timing: UpdateTiming | None = None) -> int:
+    """Do what the command line says; the exit code. The timings are for tests that cannot wait for minutes."""
     arguments = make_parser(program()).parse_args(sys.argv[1:])
     try:
         if arguments.command == "doctor":
@@ -138,7 +146,7 @@ def main(link_timing: LinkTiming | None = None) -> int:
             from agent import install
 
             return install.main(arguments)
-        return _run(link_timing)
+        return _run(link_timing, update_timing)
     except SettingsError as error:
         print(error, file=sys.stderr)
         return MISTAKE
@@ -206,16 +214,18 @@ def make_parser(program: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _run(link_timing: LinkTiming | None) -> int:
+def _run(link_timing: LinkTiming | None, update_timing: UpdateTiming | None) -> int:
     settings = read_settings(os.environ)
     _start_logging(settings)
     store = Store(settings.data_dir)
     store.open()
     # Only now, when it is sure that it will be needed: requests and websocket take a while to import.
+    from agent import certificates
+
+    certificates.unpack(store.data_dir)
     from agent.loop import Loop
 
-    Loop(settings, store, link_timing).run()
-    return 0
+    return start_again() if Loop(settings, store, link_timing, update_timing).run() else 0
 
 
 def _start_logging(settings: Settings) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from agent.ledger import ActionRecord
 from agent.plan import Memory, PendingAction, Plan, SampleRequest
 from agent.protocol import CloseCode
+from agent.update import UNKNOWN_STANDING, Standing, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,9 @@ class Booted:
 
     enrolled: bool
     memory: Memory = field(default_factory=Memory)
+    actions: tuple[ActionRecord, ...] = ()
+    """Which were taken up."""
+    standing: Standing = UNKNOWN_STANDING
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,8 @@ class FetchFailed:
     error: str
     unauthorized: bool = False
     retry_after: float | None = None
+    answered: bool = False
+    """The server lives, and blames the request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +88,8 @@ class HeartbeatFailed:
     generation: int
     error: str
     retry_after: float | None = None
+    answered: bool = False
+    """The server lives, and blames the request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +134,41 @@ class ActionPushed:
     """The server asks for something to be done once."""
 
     action: PendingAction
+
+
+@dataclass(frozen=True, slots=True)
+class ActionsKept:
+    """It is on disk which actions were taken up; with an ``error``, it is not."""
+
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateStaged:
+    """A new agent lies there, checked, and starts."""
+
+    action_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateRefused:
+    """A new agent could not be had, or is not one to try."""
+
+    action_id: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrialBegun:
+    """The next life will be the new agent's."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrialEnded:
+    """How this life on trial has turned out is on disk; with an ``error``, it is not."""
+
+    verdict: Verdict
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +266,11 @@ Event = (
     | Nudged
     | PollIntervalPushed
     | ActionPushed
+    | ActionsKept
+    | UpdateStaged
+    | UpdateRefused
+    | TrialBegun
+    | TrialEnded
     | SampleRequested
     | SamplesPosted
     | SamplesFailed

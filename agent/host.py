@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import socket
 from collections.abc import Mapping
 from pathlib import Path
 
 from agent.protocol import MAX_HOSTNAME_CHARACTERS, DeploymentMode
 
+CONTAINER_GROUP = re.compile(r"/(?:docker|kubepods|containerd|libpod|lxc)\b")
+"""In the control group of process 1; only the older hierarchy tells."""
 SECTOR_BYTES = 512
 """The unit of /proc/diskstats, whatever the disk."""
 
@@ -65,10 +68,15 @@ def discovered_labels() -> dict[str, str]:
 
 
 def deployment_mode(environment: Mapping[str, str] = os.environ, root: Path = Path("/")) -> DeploymentMode:
-    """Whether this is a container."""
-    if (root / ".dockerenv").exists() or (root / "run/.containerenv").exists() or "container" in environment:
+    """Whether this is a container, whose files are gone with it."""
+    marks = (root / ".dockerenv", root / "run/.containerenv")
+    if any(mark.exists() for mark in marks) or environment.keys() & {"container", "KUBERNETES_SERVICE_HOST"}:
         return DeploymentMode.DOCKER
-    return DeploymentMode.STANDALONE
+    try:
+        groups = (root / "proc/1/cgroup").read_text()
+    except (OSError, ValueError):
+        groups = ""
+    return DeploymentMode.DOCKER if CONTAINER_GROUP.search(groups) else DeploymentMode.STANDALONE
 
 
 def _memory(proc: Path) -> dict[str, float | int]:

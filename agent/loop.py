@@ -20,10 +20,14 @@ from agent.actions import (
     AbandonFetch,
     AbandonHeartbeat,
     Action,
+    BeginTrial,
     CloseLink,
+    EndTrial,
     Enroll,
     Exit,
+    ExtendTrial,
     FetchConfig,
+    KeepActions,
     KillChild,
     Log,
     OpenLink,
@@ -33,6 +37,7 @@ from agent.actions import (
     RemovePipelineFiles,
     SavePlan,
     SendHeartbeat,
+    StageUpdate,
     StartChild,
     TerminateChild,
     ValidateConfiguration,
@@ -40,6 +45,7 @@ from agent.actions import (
 from agent.api import Api, ApiError
 from agent.contact import Contact
 from agent.events import (
+    ActionsKept,
     Booted,
     ChildHealthy,
     ConfigFetched,
@@ -54,8 +60,10 @@ from agent.events import (
     SamplesPosted,
     TerminationRequested,
     Ticked,
+    UpdateRefused,
 )
 from agent.launcher import Launcher
+from agent.ledger import ActionRecord
 from agent.link import Link
 from agent.plan import AnswerRefusedError, Memory, parse_plan
 from agent.poll import FETCH_DEADLINE_SECONDS
@@ -69,6 +77,8 @@ from agent.settings import Settings, SettingsError
 from agent.state import Agent
 from agent.store import Store, StoreError
 from agent.transport import LinkTiming
+from agent.update import UpdateTiming
+from agent.updater import Updater
 
 log = logging.getLogger("agent")
 
@@ -90,15 +100,25 @@ INTERNAL_ERROR = 70
 class Loop:
     """The agent as a running program."""
 
-    def __init__(self, settings: Settings, store: Store, link_timing: LinkTiming | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        link_timing: LinkTiming | None = None,
+        update_timing: UpdateTiming | None = None,
+    ) -> None:
         boot_id = uuid.uuid4().hex
         self._settings = settings
         self._store = store
         self._queue: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        self._agent = Agent(settings.poll_interval_seconds, Random(), link_timing=link_timing)
+        self._agent = Agent(
+            settings.poll_interval_seconds, Random(), link_timing=link_timing, update_timing=update_timing
+        )
         self._launcher = Launcher()
+        mode = settings.deployment_mode or host.deployment_mode()
+        self._updater = Updater(settings, self._launcher, mode)
         self._runner = Runner(store, self._launcher, settings.vector_bin, self._queue.put)
-        self._sampler = Sampler(self._runner, settings.labels, boot_id)
+        self._sampler = Sampler(self._runner, settings.labels, boot_id, mode)
         self._api = Api(settings.url)
         self._link = Link(boot_id, self._queue.put)
         self._token = ""
@@ -108,10 +128,13 @@ class Loop:
         self._saver = Saver(store)
         self._probes: dict[str, int] = {}
         """The run of each pipeline that is being asked whether it is well."""
-        self._done = False
+        self._end: Exit | None = None
 
-    def run(self) -> None:
-        """Live until told to end. SettingsError or StoreError if there is nothing to begin with."""
+    def run(self) -> bool:
+        """Live until told to end; whether to begin anew.
+
+        SettingsError or StoreError if there is nothing to begin with.
+        """
         booted = self._remember()
         threading.Thread(target=self._launch, name="launcher", daemon=True).start()
         self._saver.start()
@@ -127,10 +150,11 @@ class Loop:
         )
         self._runner.ask_version()
         self._handle(booted)
-        while not self._done:
+        while self._end is None:
             self._handle(self._next_event())
         self._saver.close(LAST_SAVE_SECONDS)
         self._launcher.end()
+        return self._end.is_restart
 
     def _next_event(self) -> Event:
         wait = min(max(0.0, self._agent.next_deadline() - time.monotonic()), LONGEST_WAIT_SECONDS)
@@ -199,10 +223,25 @@ class Loop:
                 self._runner.kill(action.pipeline_id, action.run)
             case RemovePipelineFiles():
                 self._runner.remove_files(action.pipeline_id)
+            case KeepActions():
+                self._keep_actions(action)
+            case StageUpdate():
+                wanted = action.wanted
+                self._aside(
+                    "update",
+                    lambda: self._updater.stage(wanted),
+                    UpdateRefused(wanted.action_id, "cannot update: see the agent's log"),
+                )
+            case BeginTrial():
+                self._queue.put(self._updater.begin(action.trial))
+            case ExtendTrial():
+                self._updater.extend(action.seconds)
+            case EndTrial():
+                self._queue.put(self._updater.end(action.verdict))
             case RemoveCertificates():
                 self._runner.remove_certificates(action.base_names)
             case Exit():
-                self._done = True
+                self._end = action
 
     def _remember(self) -> Booted:
         """What the data folder knows of an earlier life."""
@@ -226,7 +265,12 @@ class Loop:
                 "cannot start: SIGNALBOX_TOKEN is not set, and there is no node token in "
                 f"{self._store.data_dir}"
             )
-        return Booted(enrolled, memory)
+        actions: tuple[ActionRecord, ...] = ()
+        try:
+            actions = self._store.actions()
+        except StoreError as error:
+            log.warning("%s; an action that is still open may be done again", error)
+        return Booted(enrolled, memory, actions, self._updater.standing())
 
     def _is_enrolled(self) -> bool:
         """Whether there is a node token to go on with. StoreError if nobody can tell."""
@@ -296,9 +340,11 @@ class Loop:
                 return ConfigUnchanged(action.generation)
             return ConfigFetched(action.generation, parse_plan(answer.body), answer.etag)
         except ApiError as error:
-            return FetchFailed(action.generation, str(error), error.is_unauthorized, error.retry_after)
+            return FetchFailed(
+                action.generation, str(error), error.is_unauthorized, error.retry_after, error.is_answer
+            )
         except AnswerRefusedError as error:
-            return FetchFailed(action.generation, str(error))
+            return FetchFailed(action.generation, str(error), answered=True)
 
     def _send_heartbeat(self, action: SendHeartbeat) -> Event:
         body, line_counts = self._sampler.heartbeat_body(action)
@@ -306,7 +352,7 @@ class Loop:
             self._api.send_heartbeat(self._token, action.generation, body, HEARTBEAT_DEADLINE_SECONDS)
         except ApiError as error:
             patience = UNAUTHORIZED_SECONDS if error.is_unauthorized else error.retry_after
-            return HeartbeatFailed(action.generation, str(error), patience)
+            return HeartbeatFailed(action.generation, str(error), patience, error.is_answer)
         self._sampler.arrived(line_counts)
         return HeartbeatSent(action.generation)
 
@@ -331,6 +377,15 @@ class Loop:
                 return ChildHealthy(action.pipeline_id, action.run)
             time.sleep(PROBE_SECONDS)
         return None
+
+    def _keep_actions(self, action: KeepActions) -> None:
+        error = None
+        try:
+            self._store.keep_actions(action.records)
+        except StoreError as failure:
+            log.error("%s", failure)
+            error = str(failure)
+        self._queue.put(ActionsKept(error))
 
     def _aside(self, name: str, work: Callable[[], Event | None], failure: Event | None) -> None:
         """Do ``work`` in a thread of its own, and put what it returns on the queue.

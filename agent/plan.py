@@ -82,6 +82,10 @@ class PendingAction:
     type: str
     action_id: str
     pipeline_id: str | None = None
+    target_version: str | None = None
+    download_url: str | None = None
+    checksum: str | None = None
+    signature: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,10 +236,18 @@ def parse_action(value: object) -> PendingAction | None:
         return None
     # The config answer calls it `type`; in a push that is the message's own type.
     kind = value.get("action", value.get("type"))
-    action_id, pipeline_id = value.get("actionId"), value.get("pipelineId")
+    action_id = value.get("actionId")
     if not isinstance(kind, str) or not isinstance(action_id, str):
         return None
-    return PendingAction(kind, action_id, pipeline_id if isinstance(pipeline_id, str) else None)
+    return PendingAction(
+        type=kind,
+        action_id=action_id,
+        pipeline_id=_optional_text(value, "pipelineId"),
+        target_version=_optional_text(value, "targetVersion"),
+        download_url=_optional_text(value, "downloadUrl"),
+        checksum=_optional_text(value, "checksum"),
+        signature=_optional_text(value, "signature"),
+    )
 
 
 def parse_sample_request(value: object) -> SampleRequest | None:

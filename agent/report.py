@@ -76,6 +76,8 @@ class Report:
         running_revision: str | None,
         tried_revision: str | None,
         health: Health,
+        *,
+        is_on_trial: bool = False,
     ) -> list[Action]:
         """Send one now."""
         # Bounded here and nowhere else, so that what a heartbeat carries is always the head of the list.
@@ -93,6 +95,7 @@ class Report:
                 health=health,
                 completed_actions=tuple(self._completed),
                 sample_results=tuple(self._sample_results),
+                is_on_trial=is_on_trial,
             )
         ]
 
@@ -104,18 +107,20 @@ class Report:
         self.failed(generation, now)
         return [AbandonHeartbeat(generation)]
 
-    def sent(self, generation: int, now: float, interval_seconds: float) -> None:
-        """The server has taken it."""
+    def sent(self, generation: int, now: float, interval_seconds: float) -> list[CompletedAction]:
+        """The server has taken it; the completed actions that it now knows of."""
         if not self._sending or generation != self._generation:
-            return
+            return []
         self._sending = False
         self._backoff.reset()
         self._not_before = 0.0
         completed, results = self._carried
+        told = self._completed[:completed]
         del self._completed[:completed], self._sample_results[:results]
         self._due_at = now + spread(interval_seconds, self._random)
         if self._changed:
             self._due_at = min(self._due_at, now + DEBOUNCE_SECONDS)
+        return told
 
     def failed(self, generation: int, now: float, retry_after: float | None = None) -> bool:
         """The server has not taken it: what it carried stays for the next. False if that is old news."""

@@ -14,7 +14,7 @@ from typing import Any
 from agent import __version__, host
 from agent.actions import PipelineReport, SendHeartbeat
 from agent.metrics import MOST_BYTES, Component, Counters, parse_metrics
-from agent.protocol import PipelineStatus
+from agent.protocol import DeploymentMode, PipelineStatus
 from agent.runner import Runner
 
 log = logging.getLogger("agent.sampler")
@@ -28,11 +28,11 @@ HEALTH_SECONDS = 1.0
 class Sampler:
     """Makes the body of a heartbeat. Used by one heartbeat at a time."""
 
-    def __init__(self, runner: Runner, labels: Mapping[str, str], boot_id: str) -> None:
+    def __init__(self, runner: Runner, labels: Mapping[str, str], boot_id: str, mode: DeploymentMode) -> None:
         self._runner = runner
         self._labels = host.discovered_labels() | dict(labels)
         self._boot_id = boot_id
-        self._deployment_mode = host.deployment_mode()
+        self._deployment_mode = mode
         self._running_as = running_as()
         self._lines_told: dict[str, int] = {}
         """How many lines of each pipeline's child the server has been told."""
@@ -53,7 +53,8 @@ class Sampler:
         body: dict[str, object] = {
             "pipelines": pipelines,
             "hostMetrics": host.host_metrics(),
-            "agentVersion": __version__,
+            # A server that reads its wish from it would take an update for done that may yet be given up.
+            "agentVersion": __version__ if not heartbeat.is_on_trial else None,
             "vectorVersion": self._runner.version(),
             "deploymentMode": self._deployment_mode,
             "labels": self._labels,

@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from agent import places
 from agent.authorities import AuthoritiesRefusedError, check_authorities, named_authorities
+from agent.protocol import DeploymentMode
 from agent.proxies import ProxyRefusedError, proxy_for
+from agent.update import parse_keys
 
 DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)?")
 UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -40,6 +43,12 @@ class Settings:
     """``SIGNALBOX_LABELS``: ``k=v,k=v``, reported beside what the agent finds out by itself."""
     log_level: str
     """``SIGNALBOX_LOG_LEVEL``: debug, info, warning or error; default info."""
+    deployment_mode: DeploymentMode | None = None
+    """``SIGNALBOX_DEPLOYMENT_MODE``: STANDALONE or DOCKER, where the agent's own guess is wrong."""
+    update_key: str | None = None
+    """``SIGNALBOX_UPDATE_KEY``: Ed25519 public keys, base64 by comma; an update must be signed with one of them."""
+    allow_http_update: bool = False
+    """``SIGNALBOX_ALLOW_HTTP_UPDATE``: 1 lets a new agent come over plain http."""
     ca_file: str | None = None
     """``SIGNALBOX_CA_FILE``: the authorities to trust instead of the usual ones, or what stands in for it."""
 
@@ -66,10 +75,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     except (ProxyRefusedError, AuthoritiesRefusedError) as error:
         raise SettingsError(f"cannot start: {error}") from error
     authorities = named_authorities(environment)
-    # A node that changes agents without changing its unit file keeps its folder too.
-    is_moved = not environment.get("SIGNALBOX_URL", "").strip()
-    default_dir = "/var/lib/vf-agent" if is_moved else "/var/lib/signalbox-agent"
-    data_dir = value("SIGNALBOX_DATA_DIR", "VF_DATA_DIR") or default_dir
+    data_dir = places.data_dir(environment)
     if "$" in data_dir or "\n" in data_dir:
         # Vector would take it for a variable in the file that we write for it.
         raise SettingsError(f"cannot start: SIGNALBOX_DATA_DIR may hold no dollar sign: {data_dir!r}")
@@ -86,6 +92,9 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         poll_interval_seconds=_seconds(value("SIGNALBOX_POLL_INTERVAL", "VF_POLL_INTERVAL") or "15"),
         labels=parse_labels(value("SIGNALBOX_LABELS", "VF_NODE_LABELS")),
         log_level=LOG_LEVELS[log_level],
+        deployment_mode=_deployment_mode(environment.get("SIGNALBOX_DEPLOYMENT_MODE", "").strip().upper()),
+        update_key=_update_key(environment.get("SIGNALBOX_UPDATE_KEY", "").strip()),
+        allow_http_update=environment.get("SIGNALBOX_ALLOW_HTTP_UPDATE", "").strip() == "1",
         ca_file=authorities[1] if authorities is not None else None,
     )
 
@@ -99,6 +108,20 @@ def parse_labels(text: str) -> dict[str, str]:
             raise SettingsError(f"cannot start: SIGNALBOX_LABELS has a part that is not key=value: {part!r}")
         labels[key.strip()] = value.strip()
     return labels
+
+
+def _deployment_mode(text: str) -> DeploymentMode | None:
+    if text in ("", DeploymentMode.STANDALONE, DeploymentMode.DOCKER):
+        return DeploymentMode(text) if text else None
+    raise SettingsError(f"cannot start: SIGNALBOX_DEPLOYMENT_MODE is neither STANDALONE nor DOCKER: {text!r}")
+
+
+def _update_key(text: str) -> str | None:
+    try:
+        parse_keys(text)
+    except ValueError as error:
+        raise SettingsError(f"cannot start: SIGNALBOX_UPDATE_KEY holds no public key: {error}") from error
+    return text or None
 
 
 def _seconds(text: str) -> float:

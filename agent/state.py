@@ -27,6 +27,7 @@ from agent.channel import Channel
 from agent.child import Timing
 from agent.events import (
     ActionPushed,
+    ActionsKept,
     Booted,
     ChildExited,
     ChildHealthy,
@@ -50,19 +51,24 @@ from agent.events import (
     SamplesPosted,
     TerminationRequested,
     Ticked,
+    TrialBegun,
+    TrialEnded,
+    UpdateRefused,
+    UpdateStaged,
     ValidationFailed,
 )
+from agent.orders import Facts, Orders
 from agent.plan import PendingAction, Plan, SampleRequest
 from agent.poll import Poll
 from agent.protocol import ActionType
 from agent.report import Report
 from agent.supervisor import Supervisor
 from agent.transport import LinkTiming
+from agent.update import UpdateTiming
 
 REMEMBERED_IDS = 256
-"""So many ids of actions and of sample requests are remembered, so that none is done twice."""
+"""So many ids of sample requests are remembered, so that none is done twice."""
 SAMPLES_UNSUPPORTED = "cannot sample: this agent does not take samples yet"
-SELF_UPDATE_UNSUPPORTED = "cannot update: this agent does not update itself yet"
 
 
 class Agent:
@@ -74,11 +80,13 @@ class Agent:
         random: Random,
         timing: Timing | None = None,
         link_timing: LinkTiming | None = None,
+        update_timing: UpdateTiming | None = None,
     ) -> None:
         self._supervisor = Supervisor(timing or Timing(), random)
         self._poll = Poll(first_poll_interval_seconds, random)
         self._channel = Channel(random, link_timing)
         self._report = Report(random)
+        self._orders = Orders(random, update_timing or UpdateTiming())
         self._random = random
         self._booted_at = 0.0
         self._enrolled = False
@@ -86,9 +94,11 @@ class Agent:
         self._enroll_backoff = Backoff(1.0, 60.0, random)
         self._etag: str | None = None
         self._terminating = False
+        self._restarting = False
+        """It ends in order to begin anew."""
         self._exited = False
-        self._done_ids: dict[str, None] = {}
-        """Ids of actions and sample requests already taken up, oldest first."""
+        self._sampled_ids: dict[str, None] = {}
+        """Ids of sample requests already taken up, oldest first."""
         self._sampling: dict[str, tuple[SampleResult, ...]] = {}
 
     def handle(self, event: Event, now: float) -> list[Action]:
@@ -96,7 +106,11 @@ class Agent:
         actions = self._take(event, now)
         if now >= self._supervisor.next_deadline():
             actions += self._supervisor.tick(now)
-        return actions + self._do_what_is_due(now)
+        actions += self._do_what_is_due(now)
+        if self._orders.wants_restart and not self._terminating:
+            self._restarting = True
+            actions += self._end("restarting: stopping all children", now) + self._do_what_is_due(now)
+        return actions + self._orders.keep()
 
     def next_deadline(self) -> float:
         """When ``Ticked`` must be handled if nothing else happens before; may be infinity."""
@@ -111,6 +125,7 @@ class Agent:
                 self._poll.next_deadline(),
                 self._channel.next_deadline(),
                 self._report.next_deadline(),
+                self._orders.next_deadline(),
             )
         return deadline
 
@@ -140,17 +155,21 @@ class Agent:
                 return self._config_fetched(event, now)
             case ConfigUnchanged():
                 if self._poll.is_awaited(event.generation):
+                    self._orders.configured(now)
                     self._poll.succeeded(now, idle=self._is_idle(now))
                     self._channel.choice.server_answered()
                 return []
             case FetchFailed():
                 return self._fetch_failed(event, now)
             case HeartbeatSent():
-                self._report.sent(event.generation, now, self._heartbeat_interval())
+                told = self._report.sent(event.generation, now, self._heartbeat_interval())
+                self._orders.told(told)
+                self._orders.reported(now)
                 self._channel.choice.server_answered()
                 return []
             case HeartbeatFailed():
                 if self._report.failed(event.generation, now, event.retry_after):
+                    self._orders.request_failed(now, answered=event.answered)
                     self._channel.choice.server_failed()
                     return [Log(logging.WARNING, f"heartbeat failed error={event.error!r}")]
                 return []
@@ -172,6 +191,17 @@ class Agent:
                 return [Log(logging.INFO, f"nudged type=poll_interval seconds={event.interval_seconds:g}")]
             case ActionPushed():
                 return self._take_up_action(event.action, now)
+            case ActionsKept():
+                return self._orders.kept(event.error) if not self._terminating else []
+            case UpdateStaged():
+                return self._orders.staged(event.action_id, self._facts()) if not self._terminating else []
+            case UpdateRefused():
+                return self._orders.refused(event.action_id, event.error)
+            case TrialBegun():
+                self._orders.trial_begun()
+                return []
+            case TrialEnded():
+                return self._orders.trial_ended(event, now)
             case SampleRequested():
                 return self._take_up_sample_request(event.request)
             case SamplesPosted():
@@ -186,7 +216,7 @@ class Agent:
         if self._terminating:
             if self._supervisor.is_idle() and not self._exited:
                 self._exited = True
-                return [Log(logging.INFO, "all children have ended"), Exit()]
+                return [Log(logging.INFO, "all children have ended"), Exit(self._restarting)]
             return []
         actions: list[Action] = []
         if self._enroll_at is not None and now >= self._enroll_at:
@@ -194,7 +224,8 @@ class Agent:
             actions.append(Enroll())
         if not self._enrolled:
             return actions
-        self._report.add_completed(self._supervisor.take_completed(), now)
+        actions += self._orders.due(now, self._facts())
+        self._report.add_completed(self._orders.finish(self._supervisor.take_completed()), now)
         if self._supervisor.has_changed(now):
             self._report.change(now)
         running, tried = self._supervisor.running_revision(), self._supervisor.tried_revision()
@@ -206,7 +237,9 @@ class Agent:
         actions += self._report.overdue(now)
         if self._report.is_due(now):
             reports = self._supervisor.reports(now)
-            actions += self._report.begin(now, reports, running, tried, self._health(now))
+            actions += self._report.begin(
+                now, reports, running, tried, self._health(now), is_on_trial=self._orders.is_on_trial
+            )
         return actions
 
     def _boot(self, event: Booted, now: float) -> list[Action]:
@@ -215,11 +248,16 @@ class Agent:
             self._start_talking(now)
         else:
             self._enroll_at = now
+        self._report.add_completed(self._orders.boot(event.actions, event.standing, now), now)
         actions: list[Action] = []
         if event.memory.pipelines:
             names = ",".join(f"{spec.pipeline_id}@{spec.version}" for spec in event.memory.pipelines)
             actions.append(Log(logging.INFO, f"remembered pipelines={names}"))
-        return actions + self._supervisor.remember(event.memory, now)
+        memory = event.memory
+        if self._orders.was_asked_to_restart:
+            # Which is also a wish to try again what has failed.
+            memory = replace(memory, declined=())
+        return actions + self._supervisor.remember(memory, now)
 
     def _start_talking(self, now: float) -> None:
         self._enrolled = True
@@ -235,17 +273,20 @@ class Agent:
         return [Log(logging.WARNING, f"{event.error}; next try in {delay:.1f} s")]
 
     def _terminate(self, now: float) -> list[Action]:
-        if self._terminating:
-            return []
+        self._restarting = False
+        return self._end("told to end: stopping all children", now) if not self._terminating else []
+
+    def _end(self, line: str, now: float) -> list[Action]:
         self._terminating = True
         self._enroll_at = None
-        actions: list[Action] = [Log(logging.INFO, "told to end: stopping all children")]
+        actions: list[Action] = [Log(logging.INFO, line)]
         return actions + self._channel.close() + self._supervisor.stop_all(now)
 
     def _config_fetched(self, event: ConfigFetched, now: float) -> list[Action]:
         if self._terminating or not self._poll.is_awaited(event.generation):
             return []
         plan = event.plan
+        self._orders.configured(now)
         self._etag = event.etag
         earlier = self._poll.intervals
         self._poll.follow(plan.intervals)
@@ -274,6 +315,7 @@ class Agent:
             unauthorized=event.unauthorized,
             retry_after=event.retry_after,
         )
+        self._orders.request_failed(now, answered=event.answered)
         self._channel.choice.server_failed()
         # Whatever the reason: everything that runs goes on running.
         return [Log(logging.WARNING, f"fetch failed, nothing is changed error={event.error!r}")]
@@ -300,25 +342,25 @@ class Agent:
         self._report.hurry(now, self._heartbeat_interval())
 
     def _take_up_action(self, action: PendingAction, now: float) -> list[Action]:
-        if not self._is_new(f"action {action.action_id}"):
+        if self._terminating or not self._orders.is_new(action):
             return []
         line = f"nudged type=action action={action.type} id={action.action_id}"
-        if action.type == ActionType.RESTART:
+        if action.type == ActionType.RESTART and action.pipeline_id is not None:
             self._poll.nudge(now)
-            if action.pipeline_id is not None:
-                return [Log(logging.INFO, line), *self._supervisor.restart(action, now)]
-            self._report.add_completed([CompletedAction(action.action_id)], now)
+            return [Log(logging.INFO, line), *self._supervisor.restart(action, now)]
+        if action.type in (ActionType.RESTART, ActionType.SELF_UPDATE):
+            self._orders.take_up(action)
             return [Log(logging.INFO, line)]
-        if action.type == ActionType.SELF_UPDATE:
-            error = SELF_UPDATE_UNSUPPORTED
-        else:
-            error = f"cannot do {action.type!r}: this agent does not know it"
-        self._report.add_completed([CompletedAction(action.action_id, error)], now)
+        error = f"cannot do {action.type!r}: this agent does not know it"
+        self._report.add_completed(self._orders.finish([CompletedAction(action.action_id, error)]), now)
         return [Log(logging.WARNING, f"{line} error={error!r}")]
 
     def _take_up_sample_request(self, request: SampleRequest) -> list[Action]:
-        if not self._is_new(f"sample {request.request_id}"):
+        if request.request_id in self._sampled_ids:
             return []
+        self._sampled_ids[request.request_id] = None
+        if len(self._sampled_ids) > REMEMBERED_IDS:
+            del self._sampled_ids[next(iter(self._sampled_ids))]
         results = tuple(
             SampleResult(request.request_id, key, SAMPLES_UNSUPPORTED) for key in request.component_keys
         )
@@ -333,16 +375,11 @@ class Agent:
         if not self._is_idle(now):
             self._poll.hurry(now, idle=False)
 
-    def _is_new(self, id: str) -> bool:
-        if id in self._done_ids:
-            return False
-        self._done_ids[id] = None
-        if len(self._done_ids) > REMEMBERED_IDS:
-            del self._done_ids[next(iter(self._done_ids))]
-        return True
-
     def _is_idle(self, now: float) -> bool:
         return self._channel.is_stable(now)
+
+    def _facts(self) -> Facts:
+        return Facts(self._channel.is_open, self._supervisor.running(), self._supervisor.wanted())
 
     def _heartbeat_interval(self) -> float:
         intervals = self._poll.intervals

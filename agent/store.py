@@ -6,6 +6,9 @@
     node-token               the node's token and nothing else, 0600
     enrollment.json          which enrollment token that came from (a hash), and the install id
     plan.json                what this node last ran, secrets included, 0600
+    actions.json             which actions were taken up, and what the server has still to be told about them
+    update/                  agent files that were fetched, see agent/installation.py
+    cacert.pem               certificate authorities, where the agent is one file
     last-contact             when the server last answered
     certs/<base name>        certificates of pipelines, 0600
     pipelines/<id>/          pipeline.yaml, agent.yaml, and Vector's own data_dir in data/
@@ -25,6 +28,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from agent.ledger import ActionRecord
 from agent.plan import AnswerRefusedError, Declined, Memory, PipelineSpec, parse_spec, spec_to_json
 
 
@@ -153,6 +157,21 @@ class Store:
         except OSError as error:
             raise StoreError(f"cannot write {self.data_dir / 'last-contact'}: {error.strerror}") from error
 
+    def keep_actions(self, records: Iterable[ActionRecord]) -> None:
+        """Keep which actions were taken up, so that no later life does one again."""
+        body = {"actions": [_action_to_json(record) for record in records]}
+        self._write("actions.json", json.dumps(body).encode())
+
+    def actions(self) -> tuple[ActionRecord, ...]:
+        """Which actions were taken up; none if it never was asked for any. StoreError if that cannot be read."""
+        content = self._read("actions.json")
+        if content is None:
+            return ()
+        try:
+            return tuple(_parse_action(entry) for entry in json.loads(content)["actions"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise StoreError(f"cannot read {self.data_dir / 'actions.json'}: it is damaged") from error
+
     def pipeline_dir(self, pipeline_id: str) -> Path:
         """The folder of one pipeline."""
         return self.data_dir / "pipelines" / pipeline_id
@@ -250,6 +269,27 @@ def _content_of(path: Path) -> bytes | None:
         return path.read_bytes()
     except OSError:
         return None
+
+
+def _action_to_json(record: ActionRecord) -> dict[str, object]:
+    return {
+        "actionId": record.action_id,
+        "type": record.type,
+        "done": record.done,
+        "error": record.error,
+        "told": record.told,
+    }
+
+
+def _parse_action(entry: Any) -> ActionRecord:
+    error = entry["error"]
+    return ActionRecord(
+        action_id=str(entry["actionId"]),
+        type=str(entry["type"]),
+        done=entry["done"] is True,
+        error=str(error) if error is not None else None,
+        told=entry["told"] is True,
+    )
 
 
 def _digest(token: str | None) -> str | None:

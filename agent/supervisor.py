@@ -153,6 +153,16 @@ class Supervisor:
             return min((p.child.next_deadline() for p in self._pipelines.values()), default=math.inf)
         return min((p.next_deadline() for p in self._pipelines.values()), default=math.inf)
 
+    def wanted(self) -> frozenset[str]:
+        """Ids of the pipelines that are to run."""
+        return frozenset(id for id, pipeline in self._pipelines.items() if pipeline.wanted is not None)
+
+    def running(self) -> frozenset[str]:
+        """Ids of the pipelines whose child runs."""
+        return frozenset(
+            id for id, pipeline in self._pipelines.items() if pipeline.child.state is ChildState.RUNNING
+        )
+
     def reports(self, now: float) -> tuple[PipelineReport, ...]:
         """How every pipeline is."""
         reports = (pipeline.report(now) for _, pipeline in sorted(self._pipelines.items()))

@@ -6,7 +6,9 @@ from flask import Flask
 
 from app import (
     agent_api,
+    agent_file,
     database,
+    encryption,
     errors,
     extensions,
     health,
@@ -47,6 +49,7 @@ def create_app(settings: Settings) -> Flask:
     extensions.migrate.init_app(app, db, directory=str(ROOT / "migrations"))
     extensions.login_manager.init_app(app)
     extensions.csrf.init_app(app)
+    encryption.init_app(app, settings)
 
     # around every request
     errors.init_app(app)
@@ -59,6 +62,7 @@ def create_app(settings: Settings) -> Flask:
     # views
     health.init_app(app)
     agent_api.init_app(app)
+    agent_file.init_app(app)
     operator_api.init_app(app)
     pages.init_app(app)
 

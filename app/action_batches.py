@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from agent.protocol import ActionType
-from app import action_waves, assembly, audit, node_actions, selectors
+from app import action_waves, agent_file, assembly, audit, node_actions, selectors
 from app.action_wishes import Wish, checked
 from app.audit import Actor
 from app.clock import utc_now
@@ -76,7 +76,7 @@ def request(
     :raises InvalidInputError: an unknown node, more than ``MAX_NODES``, or what ``node_actions.request`` refuses.
     :raises ConflictError: no node is left to be asked.
     """
-    wish = checked(wish, node_actions.served_agent_file())
+    wish = checked(wish, agent_file.current())
     candidates = _candidates(environment_id, wish, node_ids, selector, only_failed)
     connected: dict[str, bool | None] = {}
     if wish.action == ActionType.SELF_UPDATE:

@@ -94,7 +94,11 @@ def settle(session: Session, node: Node, report: Report, now: datetime) -> set[s
         if action.id in told:
             error = told[action.id].error
             status = FAILED if error is not None else COMPLETED
-        elif action.type == ActionType.SELF_UPDATE and report.agent_version == action.target_version:
+        elif (
+            action.type == ActionType.SELF_UPDATE
+            and not report.acknowledges  # else it says itself when the new version has proved itself
+            and report.agent_version == action.target_version
+        ):
             status, error = COMPLETED, None
         elif action.status != DELIVERED:
             continue

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from agent.protocol import MAX_VERSION_CHARACTERS, ActionType
+from app.agent_file import AgentFile
 from app.errors import InvalidInputError
 
 MAX_URL_CHARACTERS = 2000
@@ -38,16 +39,6 @@ class Wish:
         return {name: value for name, value in fields.items() if value is not None}
 
 
-@dataclass(frozen=True, slots=True)
-class AgentFile:
-    """An agent that nodes can update themselves to."""
-
-    version: str
-    download_url: str
-    checksum: str
-    signature: str | None
-
-
 def checked(wish: Wish, served: AgentFile | None = None) -> Wish:
     """The wish, filled in from *served* where it leaves out which agent an update is to.
 
@@ -66,7 +57,7 @@ def checked(wish: Wish, served: AgentFile | None = None) -> Wish:
         return replace(
             wish,
             target_version=served.version,
-            download_url=served.download_url,
+            download_url=served.url,
             checksum=served.checksum,
             signature=served.signature,
         )

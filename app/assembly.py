@@ -2,15 +2,21 @@
 
 Nonce first, content second, both from one snapshot: a plan can only be too new for its nonce, never too old,
 and is thrown away as soon as a request reads another nonce (hazards 1 and 5). Plans live in this worker's
-memory, bounded, and never in Redis.
+memory, bounded, and never in Redis: they hold secrets.
+
+What cannot be assembled is served as it last was and marked ``hold``, lest nodes stop it; such a plan never
+enters the cache, because what mends it need not be a change of the environment (hazard 4).
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import json
+import logging
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -19,16 +25,22 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app import selectors
+from app import last_assembled, selectors
 from app.database import snapshot
 from app.errors import NotFoundError
+from app.materials import NOTHING, Material, Materials, UnassembledError
 from app.models import Environment, Pipeline, PipelineVersion
+from app.references import Names
+
+log = logging.getLogger("signalbox.assembly")
 
 CHECKSUM_SCHEME = 1
 """The formula of ``checksum``. A new formula takes the next number and leaves stored checksums alone (hazard 3)."""
 
 MAX_ENVIRONMENTS_CACHED = 64
 MAX_NODE_PLANS_CACHED = 1024
+MAX_BYTES_CACHED = 16 * 1024 * 1024
+"""Of the encoded plans of one environment, each of which repeats its certificates."""
 VECTOR_SWITCHES = {"VECTOR_DANGEROUSLY_ALLOW_ENV_VAR_INTERPOLATION": "true"}
 """What Vector from 0.57 on needs in its environment, lest it leave ``${...}`` as it stands."""
 
@@ -44,6 +56,9 @@ class WantedPipeline:
     checksum: str
     log_level: str | None
     selector: selectors.Selector
+    material: Material = field(default=NOTHING, repr=False)
+    hold: str | None = None
+    """Why it cannot be assembled just now, a sentence that holds no value; the checksum is then the last one."""
 
     def to_wire(self) -> dict[str, Any]:
         """One entry of ``pipelines`` in the config answer."""
@@ -53,8 +68,16 @@ class WantedPipeline:
             "version": self.version,
             "configYaml": self.rendered_yaml,
             "checksum": self.checksum,
-            "secrets": VECTOR_SWITCHES,
         }
+        if self.hold is not None:
+            entry["hold"] = True
+        else:
+            entry["secrets"] = {**VECTOR_SWITCHES, **self.material.secrets}
+        if self.material.cert_files:
+            entry["certFiles"] = [
+                {"name": file.name, "filename": file.filename, "data": base64.b64encode(file.data).decode()}
+                for file in self.material.cert_files
+            ]
         if self.log_level is not None:
             entry["logLevel"] = self.log_level
         return entry
@@ -67,7 +90,7 @@ class NodePlan:
     pipelines: tuple[WantedPipeline, ...]
     revision: str
     """``configRevision``: changes exactly when ``pipelines`` or maintenance does."""
-    body: bytes
+    body: bytes = field(repr=False)
     """The JSON list ``pipelines`` of the config answer, encoded once."""
 
 
@@ -77,10 +100,16 @@ class EnvironmentPlan:
 
     environment_id: str
     nonce: str
-    key: bytes
+    key: bytes = field(repr=False)
     pipelines: tuple[WantedPipeline, ...]
     _by_labels: OrderedDict[tuple[Any, ...], NodePlan] = field(default_factory=OrderedDict)
     _by_match: dict[tuple[Any, ...], NodePlan] = field(default_factory=dict)
+    _bytes: int = 0
+
+    @property
+    def held(self) -> dict[str, str]:
+        """Why, by the id of each pipeline that cannot be assembled just now."""
+        return {pipeline.pipeline_id: pipeline.hold for pipeline in self.pipelines if pipeline.hold}
 
     def for_node(self, labels: Mapping[str, str], maintenance: bool) -> NodePlan:
         """The plan of a node with *labels* (see ``selectable_labels``)."""
@@ -92,12 +121,17 @@ class EnvironmentPlan:
         match = (maintenance, *(p.pipeline_id for p in matching))
         plan = self._by_match.get(match)
         if plan is None:
-            plan = self._by_match[match] = _node_plan(self.key, matching, maintenance)
+            plan = _node_plan(self.key, matching, maintenance)
+            self._bytes += len(plan.body)
+            if len(self._by_match) >= MAX_NODE_PLANS_CACHED or self._bytes > MAX_BYTES_CACHED:
+                # Both, since either alone would keep the plans alive.
+                self._by_match.clear()
+                self._by_labels.clear()
+                self._bytes = len(plan.body)
+            self._by_match[match] = plan
         self._by_labels[key] = plan
         if len(self._by_labels) > MAX_NODE_PLANS_CACHED:
             self._by_labels.popitem(last=False)
-        if len(self._by_match) > MAX_NODE_PLANS_CACHED:
-            self._by_match.clear()
         return plan
 
 
@@ -134,8 +168,24 @@ def selectable_labels(
     return {**allowed, **operator_labels}
 
 
+def remember(session: Session, environment: Environment, version: PipelineVersion) -> None:
+    """Note the checksum that nodes get for a deployed *version*, for when it cannot be assembled (hazard 4).
+
+    In the transaction that deploys it or changes what it names.
+
+    :raises UnassembledError: it cannot be assembled now.
+    """
+    names = Names.from_json(version.reference_names)
+    if names:
+        material = Materials(session, environment.id, [names]).of(names)
+        checksum = _checksum(environment.checksum_key, version, material)
+        last_assembled.keep(session, environment.id, version, checksum)
+
+
 _plans: OrderedDict[str, EnvironmentPlan] = OrderedDict()
 _assembling: dict[str, threading.Lock] = {}
+_held: OrderedDict[str, tuple[float, EnvironmentPlan]] = OrderedDict()
+"""No cache: the last plan with a pipeline on hold and when its assembly began, for who asked before that."""
 
 
 def wanted_for(environment_id: str, nonce: str | None = None) -> EnvironmentPlan:
@@ -151,17 +201,40 @@ def wanted_for(environment_id: str, nonce: str | None = None) -> EnvironmentPlan
     if plan is not None and plan.nonce == nonce:
         _plans.move_to_end(environment_id)
         return plan
+    asked = time.monotonic()
     with _assembling.setdefault(environment_id, threading.Lock()):
         plan = _plans.get(environment_id)
         if plan is not None and plan.nonce == nonce:
             return plan
+        begun, held = _held.get(environment_id, (0.0, None))
+        if held is not None and held.nonce == nonce and begun >= asked:
+            return held
+        begun = time.monotonic()
         plan = snapshot(lambda session: _assemble(session, environment_id))
-        _plans[environment_id] = plan
-        _plans.move_to_end(environment_id)
-        while len(_plans) > MAX_ENVIRONMENTS_CACHED:
-            forgotten, _ = _plans.popitem(last=False)
-            _assembling.pop(forgotten, None)
+        _report_held(plan, held)
+        if plan.held:
+            _plans.pop(environment_id, None)
+            _keep_bounded(_held, environment_id, (begun, plan))
+        else:
+            _held.pop(environment_id, None)
+            for forgotten in _keep_bounded(_plans, environment_id, plan):
+                _assembling.pop(forgotten, None)
         return plan
+
+
+def _keep_bounded(kept: OrderedDict[str, Any], environment_id: str, value: Any) -> list[str]:
+    """Keep *value* as the youngest; the ids of those environments that had to go for it."""
+    kept[environment_id] = value
+    kept.move_to_end(environment_id)
+    return [kept.popitem(last=False)[0] for _ in range(len(kept) - MAX_ENVIRONMENTS_CACHED)]
+
+
+def _report_held(plan: EnvironmentPlan, before: EnvironmentPlan | None) -> None:
+    """Log what is on hold once, not at every request."""
+    known = before.held if before is not None else {}
+    for pipeline_id, reason in plan.held.items():
+        if known.get(pipeline_id) != reason:
+            log.error("pipeline held pipeline=%s: %s", pipeline_id, reason)
 
 
 def _nonce(session: Session, environment_id: str) -> str:
@@ -183,20 +256,53 @@ def _assemble(session: Session, environment_id: str) -> EnvironmentPlan:
         )
         .where(Pipeline.environment_id == environment_id)
         .order_by(Pipeline.id)
+    ).all()
+    materials = Materials(
+        session, environment_id, (Names.from_json(version.reference_names) for _, version in rows)
     )
     pipelines = tuple(
-        WantedPipeline(
-            pipeline_id=version.pipeline_id,
-            name=name,
-            version=version.version,
-            rendered_yaml=version.rendered_yaml,
-            checksum=version.checksum,
-            log_level=version.log_level,
-            selector=selectors.parse(version.node_selector),
-        )
-        for name, version in rows
+        _wanted(session, environment_id, key, name, version, materials) for name, version in rows
     )
     return EnvironmentPlan(environment_id, nonce, bytes.fromhex(key), pipelines)
+
+
+def _wanted(
+    session: Session, environment_id: str, key: str, name: str, version: PipelineVersion, materials: Materials
+) -> WantedPipeline:
+    names, checksum, material, hold = (
+        Names.from_json(version.reference_names),
+        version.checksum,
+        NOTHING,
+        None,
+    )
+    if names:
+        try:
+            material = materials.of(names)
+            checksum = _checksum(key, version, material)
+        except UnassembledError as error:
+            hold = str(error)
+            checksum = last_assembled.recall(session, environment_id, version) or version.checksum
+    return WantedPipeline(
+        pipeline_id=version.pipeline_id,
+        name=name,
+        version=version.version,
+        rendered_yaml=version.rendered_yaml,
+        checksum=checksum,
+        log_level=version.log_level,
+        selector=selectors.parse(version.node_selector),
+        material=material,
+        hold=hold,
+    )
+
+
+def _checksum(key: str, version: PipelineVersion, material: Material) -> str:
+    return checksum_of(
+        key,
+        version.rendered_yaml,
+        version.log_level,
+        material.secrets,
+        [(file.filename, file.data) for file in material.cert_files],
+    )
 
 
 def _node_plan(key: bytes, pipelines: tuple[WantedPipeline, ...], maintenance: bool) -> NodePlan:

@@ -1,4 +1,4 @@
-"""The commands of ``flask --app wsgi``: ``admin create``, ``api-token create`` and ``doctor``."""
+"""The commands of ``flask --app wsgi``: ``admin create``, ``api-token create``, ``secrets reencrypt``, ``doctor``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from flask import Flask, current_app
 from flask.cli import AppGroup, with_appcontext
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
-from app import accounts, doctor, environments
+from app import accounts, doctor, environments, reencryption
 from app.audit import COMMAND_LINE
 from app.clock import utc_now
 from app.database import db
@@ -29,12 +29,16 @@ _UNITS = {"": "days", "s": "seconds", "m": "minutes", "h": "hours", "d": "days",
 
 admin = AppGroup("admin", help="Accounts of people who operate the fleet.")
 api_token = AppGroup("api-token", help="Tokens with which scripts use the operator API.")
+secrets = AppGroup("secrets", help="What is stored encrypted.")
+SHOWN_EVERY = 100
+"""Values between two lines of progress."""
 
 
 def register_commands(app: Flask) -> None:
     """Give *app* its commands."""
     app.cli.add_command(admin)
     app.cli.add_command(api_token)
+    app.cli.add_command(secrets)
     app.cli.add_command(examine_surroundings)
 
 
@@ -90,6 +94,30 @@ def create_api_token(name: str, role: str, environment: str | None, expires: str
         expires_at=_moment(expires) if expires is not None else None,
     )
     click.echo(minted.text)
+
+
+@secrets.command("reencrypt")
+@_in_one_sentence
+def reencrypt_secrets() -> None:
+    """Encrypt all secrets and certificates with the first of the keys in SIGNALBOX_ENCRYPTION_KEY.
+
+    Exits with 1 where something cannot be decrypted, which then stays as it is. May run beside the server, and again.
+    """
+
+    def progress(number: int, total: int) -> None:
+        if number % SHOWN_EVERY == 0 or number == total:
+            click.echo(f"{number} of {total}", err=True)
+
+    report = reencryption.reencrypt(progress)
+    for failure in report.failures:
+        click.echo(failure, err=True)
+    click.echo(
+        f"Encrypted anew: {report.done}; had the first key already: {report.unchanged};"
+        f" cannot be decrypted: {len(report.failures)};"
+        f" deployed pipelines whose checksum was noted: {report.remembered}."
+    )
+    if report.failures:
+        sys.exit(1)
 
 
 @click.command("doctor")

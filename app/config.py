@@ -63,6 +63,8 @@ class Settings:
     access_log: str | None
     """``SIGNALBOX_ACCESS_LOG``: file that gets one JSON line a request; default none, ``-`` is standard output."""
 
+    agent_file: Path
+    """``SIGNALBOX_AGENT_FILE``: what ``make agent`` has built, its ``.json`` beside it; default in ``dist/``."""
     log_level: str
     """``SIGNALBOX_LOG_LEVEL``: ``debug``, ``info``, ``warning`` or ``error``; default ``info``."""
 
@@ -130,6 +132,7 @@ class Settings:
             sweep_interval_seconds=seconds("SIGNALBOX_SWEEP_INTERVAL", 30.0),
             metrics_token=text("SIGNALBOX_METRICS_TOKEN"),
             access_log=text("SIGNALBOX_ACCESS_LOG"),
+            agent_file=Path(text("SIGNALBOX_AGENT_FILE") or ROOT / "dist" / "signalbox-agent.pyz").absolute(),
             log_level=log_level,
         )
 

@@ -6,23 +6,36 @@ Commit, then tell: what is told is in the database, and what is not told is foun
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
 
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from app import assembly, audit, deployments, pipeline_yaml, revisions, selectors
+from app import (
+    assembly,
+    audit,
+    certificate_store,
+    deployments,
+    pipeline_yaml,
+    references,
+    revisions,
+    secret_store,
+    selectors,
+)
 from app.audit import Actor
 from app.clock import utc_now
 from app.database import snapshot, transaction
 from app.errors import ConflictError, InvalidInputError, NotFoundError, UnavailableError
 from app.ids import new_id
-from app.models import Deployment, DeploymentNode, Environment, Node, Pipeline, PipelineVersion
+from app.matching import Target, matching
+from app.materials import UnassembledError
+from app.models import Deployment, DeploymentNode, Environment, Pipeline, PipelineVersion
+from app.pipeline_yaml import Problem
 from app.push import messages
+from app.references import Reference
 from app.switchboard_process import switchboard, worker_label
 
 log = logging.getLogger("signalbox.deploys")
@@ -55,11 +68,17 @@ def deploy(pipeline_id: str, actor: Actor, changelog: str | None = None) -> Depl
     """Make a version of the draft and tell the nodes that match it.
 
     :raises NotFoundError: there is no such pipeline.
-    :raises InvalidInputError: the draft cannot run; ``details`` name component and line.
+    :raises InvalidInputError: the draft cannot run, or names what does not exist; ``details`` say where.
+    :raises ConflictError: what it names cannot be decrypted.
     """
 
+    named: list[Reference] = []
+
     def new_version(session: Session, pipeline: Pipeline, environment: Environment) -> PipelineVersion:
-        rendered = pipeline.config_yaml
+        # Here, under the environment's lock: until the commit nobody removes what is named.
+        _refuse(missing_references(session, environment.id, named))
+        file_names = certificate_store.file_names(session, environment.id)
+        rendered = references.render(pipeline.config_yaml, named, file_names)
         return PipelineVersion(
             config_yaml=pipeline.config_yaml,
             node_selector=pipeline.node_selector,
@@ -67,6 +86,7 @@ def deploy(pipeline_id: str, actor: Actor, changelog: str | None = None) -> Depl
             rendered_yaml=rendered,
             checksum=assembly.checksum_of(environment.checksum_key, rendered, pipeline.log_level),
             checksum_scheme=assembly.CHECKSUM_SCHEME,
+            reference_names=references.names_of(named, file_names).to_json(),
             changelog=changelog,
         )
 
@@ -80,7 +100,7 @@ def deploy(pipeline_id: str, actor: Actor, changelog: str | None = None) -> Depl
         if draft is None:
             raise NotFoundError("There is no such pipeline.")
         if draft != checked:
-            check_deployable(draft)
+            named[:] = check_deployable(draft)
             checked = draft
         act = transaction(
             partial(
@@ -100,6 +120,8 @@ def rollback(pipeline_id: str, version: int, actor: Actor) -> DeployOutcome:
     """Make a new version with the content of an old one; the draft stays as it is.
 
     :raises NotFoundError: there is no such pipeline or version.
+    :raises InvalidInputError: the version names what does not exist any more; ``details`` say where.
+    :raises ConflictError: what it names cannot be decrypted, or another certificate has its file's name.
     """
 
     def new_version(session: Session, pipeline: Pipeline, environment: Environment) -> PipelineVersion:
@@ -107,6 +129,9 @@ def rollback(pipeline_id: str, version: int, actor: Actor) -> DeployOutcome:
         old = session.get(PipelineVersion, (pipeline_id, version)) if 0 < version < 2**31 else None
         if old is None:
             raise NotFoundError(f"The pipeline has no version {version}.")
+        if old.reference_names:
+            named = pipeline_yaml.references(pipeline_yaml.parse(old.config_yaml).tree)
+            _refuse(missing_references(session, environment.id, named))
         return PipelineVersion(
             config_yaml=old.config_yaml,
             node_selector=old.node_selector,
@@ -114,6 +139,7 @@ def rollback(pipeline_id: str, version: int, actor: Actor) -> DeployOutcome:
             rendered_yaml=old.rendered_yaml,
             checksum=old.checksum,
             checksum_scheme=old.checksum_scheme,
+            reference_names=old.reference_names,
             changelog=f"Rolled back to version {version}.",
         )
 
@@ -133,16 +159,42 @@ def undeploy(pipeline_id: str, actor: Actor) -> DeployOutcome:
     return _tell(act, pipeline_id, "undeploy")
 
 
-def check_deployable(config_yaml: str) -> None:
-    """Refuse a draft that no Vector would run.
+def check_deployable(config_yaml: str) -> list[Reference]:
+    """Refuse a draft that no Vector would run; what it names, which may not exist.
 
     :raises InvalidInputError: ``details`` name each problem's component and line.
     """
     parsed = pipeline_yaml.parse(config_yaml)
-    problems = list(parsed.problems)
-    if not problems:
-        references = pipeline_yaml.references(parsed.tree)
-        problems = pipeline_yaml.missing_references(references, frozenset(), frozenset())
+    _refuse(parsed.problems)
+    return pipeline_yaml.references(parsed.tree)
+
+
+def check_deployable_in(environment_id: str, config_yaml: str) -> None:
+    """Refuse a draft that a deploy in the environment would refuse.
+
+    :raises InvalidInputError: ``details`` name each problem's component and line.
+    """
+    named = check_deployable(config_yaml)
+    if named:
+        _refuse(snapshot(lambda session: missing_references(session, environment_id, named)))
+
+
+def missing_references(session: Session, environment_id: str, named: list[Reference]) -> list[Problem]:
+    """A problem for each reference to what the environment does not have."""
+    if not named:
+        return []
+    return pipeline_yaml.missing_references(
+        named,
+        secret_store.names(session, environment_id),
+        certificate_store.file_names(session, environment_id).keys(),
+    )
+
+
+def _refuse(problems: list[Problem]) -> None:
+    """Refuse a draft or version for its *problems*, if there are any.
+
+    :raises InvalidInputError: ``details`` name each problem's component and line.
+    """
     if problems:
         first = problems[0]
         where = ", ".join(
@@ -159,13 +211,6 @@ def check_deployable(config_yaml: str) -> None:
         )
 
 
-class Target(NamedTuple):
-    """A node that a deploy would reach."""
-
-    name: str
-    node_id: str
-
-
 def targets(pipeline_id: str) -> list[Target]:
     """The nodes, by name, that a deploy of the draft would reach.
 
@@ -177,8 +222,8 @@ def targets(pipeline_id: str) -> list[Target]:
         if pipeline is None:
             raise NotFoundError("There is no such pipeline.")
         environment = session.get_one(Environment, pipeline.environment_id)
-        (matching,) = _matching(session, environment, [selectors.parse(pipeline.node_selector)])
-        return sorted(matching)
+        (found,) = matching(session, environment, [selectors.parse(pipeline.node_selector)])
+        return sorted(found)
 
     return snapshot(work)
 
@@ -219,12 +264,13 @@ def _act(
         version.pipeline_id, version.version = pipeline_id, number
         version.created_by, version.created_at = actor.name, utc_now()
         session.add(version)
+        session.flush()
+        _check_assembled(session, environment, version)
         after = selectors.parse(version.node_selector)
     pipeline.wanted_version = number
 
     matching_before, matching_after = (
-        [target.node_id for target in matching]
-        for matching in _matching(session, environment, [before, after])
+        [target.node_id for target in found] for found in matching(session, environment, [before, after])
     )
     concerned = matching_before if after is None else matching_after
     deployment = Deployment(
@@ -265,6 +311,16 @@ def _act(
     kept = set(concerned)
     former = [node for node in matching_before if node not in kept]
     return _Act(deployment.id, environment_id, number, concerned, former)
+
+
+def _check_assembled(session: Session, environment: Environment, version: PipelineVersion) -> None:
+    """Refuse a version that nodes could not be given; note what they are given."""
+    names = references.Names.from_json(version.reference_names)
+    certificate_store.check_file_names(session, environment.id, dict(names.certificates))
+    try:
+        assembly.remember(session, environment, version)
+    except UnassembledError as error:
+        raise ConflictError(f"The pipeline cannot be deployed: {error} Put it again.") from None
 
 
 def _tell(act: _Act, pipeline_id: str, reason: str) -> DeployOutcome:
@@ -316,23 +372,3 @@ def _wanted_selector(session: Session, pipeline: Pipeline) -> selectors.Selector
         )
     )
     return selectors.parse(text or "")
-
-
-def _matching(
-    session: Session, environment: Environment, wanted: Iterable[selectors.Selector | None]
-) -> list[list[Target]]:
-    """For each selector the environment's nodes that match it; ``None`` matches none."""
-    rows = session.execute(
-        select(Node.name, Node.id, Node.operator_labels, Node.agent_labels)
-        .where(Node.environment_id == environment.id, Node.revoked_at.is_(None))
-        .order_by(Node.id)
-    ).all()
-    allowed = environment.selectable_agent_labels
-    labels = [
-        (Target(name, node_id), assembly.selectable_labels(operator, agent, allowed))
-        for name, node_id, operator, agent in rows
-    ]
-    return [
-        [target for target, own in labels if selector is not None and selector.matches(own)]
-        for selector in wanted
-    ]

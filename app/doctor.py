@@ -16,8 +16,11 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
+from app import reencryption
 from app.config import ROOT, Settings
+from app.encryption import Keyring
 from app.push.redis_gate import MASTER, RedisAwayError, RedisGate, RedisRefusedError
 
 LEAST_REDIS = (6, 2)
@@ -51,6 +54,7 @@ class Finding:
 def examine(settings: Settings, engine: Engine) -> Iterator[Finding]:
     """Look at everything, one finding after the other. Changes nothing."""
     yield from _database(engine)
+    yield from _secrets(engine, settings)
     gate = RedisGate(settings.redis_url)
     try:
         yield from _redis(gate, settings)
@@ -85,6 +89,25 @@ def _database(engine: Engine) -> Iterator[Finding]:
         yield Finding(Level.FAIL, "schema", "is of another release; install that, or restore its backup.")
     else:
         yield Finding(Level.FAIL, "schema", "is missing or old; run: flask --app wsgi db upgrade")
+
+
+def _secrets(engine: Engine, settings: Settings) -> Iterator[Finding]:
+    """Whether each stored value's key is still here; nothing where the database cannot be asked."""
+    about = "secrets"
+    try:
+        with Session(engine) as session:
+            lost = reencryption.count_unreadable(session, Keyring(settings.encryption_keys))
+    except SQLAlchemyError:
+        return
+    if lost:
+        yield Finding(
+            Level.FAIL,
+            about,
+            f"{lost} were encrypted with a key that SIGNALBOX_ENCRYPTION_KEY lacks, and their pipelines are on"
+            " hold; put that key back behind the first.",
+        )
+    else:
+        yield Finding(Level.OK, about, "the key of each is here.")
 
 
 # Redis

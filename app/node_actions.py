@@ -17,9 +17,9 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from agent.protocol import ActionType, DeploymentMode
-from app import action_states, audit
+from app import action_states, agent_file, audit
 from app.action_states import IS_OPEN, LIFETIMES, PENDING
-from app.action_wishes import AgentFile, Wish, checked, require
+from app.action_wishes import Wish, checked, require
 from app.audit import Actor
 from app.clock import utc_now
 from app.database import snapshot, transaction
@@ -75,11 +75,6 @@ class Asked:
     push_error: str | None
 
 
-def served_agent_file() -> AgentFile | None:
-    """The agent file that this server serves, with which an update is filled in where a caller names none."""
-    return None
-
-
 def request(node_id: str, wish: Wish, actor: Actor) -> Asked:
     """Ask one node.
 
@@ -87,7 +82,7 @@ def request(node_id: str, wish: Wish, actor: Actor) -> Asked:
     :raises InvalidInputError: the wish cannot be understood, or names no pipeline of the node's environment.
     :raises ConflictError: the node cannot do it now; the sentence says why.
     """
-    wish = checked(wish, served_agent_file())
+    wish = checked(wish, agent_file.current())
     connected = None
     if wish.action == ActionType.SELF_UPDATE:
         connected = switchboard().presence([node_id])[node_id].connected

@@ -28,6 +28,8 @@ class PipelineState:
     events_out_rate: float | None
     events_in: int | None
     events_out: int | None
+    hold: str | None = None
+    """Why the wanted version cannot be assembled just now: what runs goes on."""
 
     @property
     def has_failed(self) -> bool:
@@ -61,6 +63,7 @@ def pipeline_states(
                 events_out_rate=state.events_out_rate if state else None,
                 events_in=state.events_in if state else None,
                 events_out=state.events_out if state else None,
+                hold=target.hold if target else None,
             )
         )
     return sorted(states, key=lambda state: (state.name, state.pipeline_id))

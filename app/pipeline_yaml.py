@@ -14,6 +14,7 @@ from typing import Any
 
 from app import yaml_tree
 from app.errors import Detail
+from app.references import Reference
 from app.yaml_tree import PlacedText, YamlError
 
 MAX_BYTES = 512 * 1024
@@ -67,17 +68,6 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class Reference:
-    """A value that is to be put in from outside: ``SECRET[name]`` or ``CERT[name]``."""
-
-    kind: str
-    """``secret`` or ``certificate``."""
-    name: str
-    component: str | None
-    line: int
-
-
-@dataclass(frozen=True, slots=True)
 class ParsedPipeline:
     """A pipeline's YAML, understood as far as it can be."""
 
@@ -120,9 +110,9 @@ def references(tree: yaml_tree.Tree) -> list[Reference]:
     found = []
     for path, text, _ in _texts(tree):
         match = _REFERENCE.fullmatch(text)
-        if match:
+        if match and text.span is not None:
             kind = "secret" if match[1] == "SECRET" else "certificate"
-            found.append(Reference(kind, match[2], _component_at(path), text.line))
+            found.append(Reference(kind, match[2], _component_at(path), text.line, *text.span))
     return found
 
 

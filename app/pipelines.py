@@ -12,7 +12,7 @@ from sqlalchemy import or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, defer
 
-from app import audit, deploys, names, pipeline_yaml, revisions, selectors
+from app import assembly, audit, deploys, names, pipeline_yaml, revisions, selectors
 from app.audit import Actor
 from app.clock import utc_now
 from app.database import snapshot, transaction
@@ -148,6 +148,13 @@ def differs_from_wanted(pipeline_id: str) -> bool:
     return snapshot(lambda session: session.scalar(query)) is not None
 
 
+def hold(pipeline: Pipeline) -> str | None:
+    """Why nodes must keep what they run of the deployed version, which cannot be assembled; ``None`` if it can."""
+    if pipeline.wanted_version is None:
+        return None
+    return assembly.wanted_for(pipeline.environment_id).held.get(pipeline.id)
+
+
 def delete(pipeline_id: str, actor: Actor) -> None:
     """Delete a pipeline that is not deployed, with its versions.
 
@@ -249,10 +256,10 @@ def version(pipeline_id: str, number: int) -> PipelineVersion:
     return snapshot(read)
 
 
-def problems(config_yaml: str) -> list[Detail]:
+def problems(environment_id: str, config_yaml: str) -> list[Detail]:
     """Why a deploy of *config_yaml* would be refused, with component and line; empty if it would not be."""
     try:
-        deploys.check_deployable(config_yaml)
+        deploys.check_deployable_in(environment_id, config_yaml)
     except InvalidInputError as error:
         return error.details
     return []

@@ -40,16 +40,26 @@ _COLLECTION_TAGS = {
 }
 
 
-class PlacedText(str):
-    """A text of the tree that knows the ``line`` (from 1) on which it began."""
+class Span(NamedTuple):
+    """Where a scalar stands in the text, its tag and anchor included: characters, the end excluded."""
 
-    __slots__ = ("line",)
+    start: int
+    end: int
+    anchor: str | None
+
+
+class PlacedText(str):
+    """A text of the tree that knows the ``line`` (from 1) on which it began, and as a value its ``span``."""
+
+    __slots__ = ("line", "span")
 
     line: int
+    span: Span | None
+    """Counted without a byte order mark; ``None`` for keys. Aliases share that of what they name."""
 
-    def __new__(cls, text: str, line: int) -> PlacedText:
+    def __new__(cls, text: str, line: int, span: Span | None = None) -> PlacedText:
         self = super().__new__(cls, text)
-        self.line = line
+        self.line, self.span = line, span
         return self
 
 
@@ -98,7 +108,8 @@ def load(text: str) -> tuple[Any, list[DuplicateKey]]:
 
     :raises YamlError: it is not YAML, not one document, too deep or too large.
     """
-    unreadable = _UNREADABLE.search(text.removeprefix("\ufeff"))
+    text = text.removeprefix("\ufeff")
+    unreadable = _UNREADABLE.search(text)
     if unreadable:
         line = text.count("\n", 0, unreadable.start()) + 1
         raise YamlError(f"it holds a character that YAML does not allow (U+{ord(unreadable[0]):04X})", line)
@@ -149,7 +160,11 @@ class _Builder:
         if self._awaits_key():
             content: Any = PlacedText(event.value, line)
         else:
-            content = _resolve(event.value, line) if is_plain else PlacedText(event.value, line)
+            assert event.start_mark is not None
+            assert event.end_mark is not None
+            span = Span(event.start_mark.index, event.end_mark.index, event.anchor)
+            placed = PlacedText(event.value, line, span)
+            content = _resolve(placed) if is_plain else placed
         value = _Value(content, 1, 1)
         if event.anchor:
             self.anchors[event.anchor] = value
@@ -235,7 +250,7 @@ def _mergeable(content: Any, line: int) -> list[Tree]:
     return mappings
 
 
-def _resolve(text: str, line: int) -> Any:
+def _resolve(text: PlacedText) -> Any:
     """What a plain scalar means in YAML 1.2's core schema."""
     if text in _CONSTANTS:
         return _CONSTANTS[text]
@@ -243,4 +258,4 @@ def _resolve(text: str, line: int) -> Any:
         return int(text, 0) if text[:2] in ("0x", "0o") else int(text)
     if _FLOAT.fullmatch(text) and not text.lstrip("+-").isdecimal():
         return float(text)
-    return PlacedText(text, line)
+    return text

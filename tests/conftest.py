@@ -192,13 +192,17 @@ def start_server(
 
 @pytest.fixture
 def start_agent(tmp_path: Path) -> Iterator[StartAgent]:
-    """Starts agents for this test alone: `start_agent(url, enrollment_token, settings={}, module="agent")`."""
+    """Starts agents for this test alone: `start_agent(url, enrollment_token, settings={}, module=…, file=…)`."""
     with ExitStack() as running:
 
         def start(
-            url: str, token: str, settings: Mapping[str, str] | None = None, module: str = "agent"
+            url: str,
+            token: str,
+            settings: Mapping[str, str] | None = None,
+            module: str = "agent",
+            file: Path | None = None,
         ) -> AgentProcess:
-            agent = AgentProcess(_numbered_folder(tmp_path, "agent"), url, token, settings, module)
+            agent = AgentProcess(_numbered_folder(tmp_path, "agent"), url, token, settings, module, file)
             running.callback(agent.close)
             return agent.start()
 

@@ -1,8 +1,14 @@
 """The way of an action: asked at one server, pushed by another, done by a real agent, and told."""
 
+import base64
+import json
+from pathlib import Path
+
 import psutil
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tests.conftest import StartAgent, StartServer
+from tests.support.agent_file import AgentFile
 from tests.support.agent_process import AgentProcess
 from tests.support.api import Operator
 from tests.support.until import until
@@ -69,6 +75,37 @@ def test_a_restart_of_one_pipeline_reaches_the_agent_through_another_worker(
     )
     action = until(lambda: _ended(operator, asked["actionId"]), seconds=30, what="the refusal")
     assert (action["status"], "does not run it" in action["error"]) == ("FAILED", True)
+
+
+def test_an_update_to_the_file_that_the_server_offers(
+    start_server: StartServer, start_agent: StartAgent, tmp_path: Path
+) -> None:
+    """Asked without a word about versions: a signed file is fetched, tried and accepted, and the row says so."""
+    key = Ed25519PrivateKey.generate()
+    public = base64.b64encode(key.public_key().public_bytes_raw()).decode()
+    offered, installed = AgentFile(tmp_path, "0.9.0", key=key), AgentFile(tmp_path, "0.1.0", key=key)
+    offered.path.with_suffix(".json").write_text(json.dumps(offered.description))
+    server = start_server({"SIGNALBOX_AGENT_FILE": str(offered.path)})
+    operator = Operator(server.url, server.create_api_token())
+    environment_id = operator.create_environment("e")["id"]
+    pipeline_id = operator.create_pipeline(environment_id, "one", YAML)["id"]
+    operator.deploy(pipeline_id)
+    settings = {
+        "SIGNALBOX_DEPLOYMENT_MODE": "STANDALONE",
+        "SIGNALBOX_ALLOW_HTTP_UPDATE": "1",
+        "SIGNALBOX_UPDATE_KEY": public,
+    }
+    agent = start_agent(server.url, operator.enrollment_token(environment_id), settings, file=installed.path)
+    until(lambda: _running(operator, agent) == {pipeline_id}, seconds=60, what="the pipeline")
+    assert operator.node(agent.node_id)["agentVersion"] == "0.1.0"
+    asked = operator.call("POST", f"/nodes/{agent.node_id}/actions", {"action": "self_update"})
+    action = until(lambda: _ended(operator, asked["actionId"]), seconds=90, what="the update")
+    assert (action["status"], action["error"]) == ("COMPLETED", None)
+    until(
+        lambda: _running(operator, agent) == {pipeline_id}, seconds=30, what="the pipeline under the new one"
+    )
+    node = operator.node(agent.node_id)
+    assert (node["agentVersion"], node["behind"], node["push"]["connected"]) == ("0.9.0", False, True)
 
 
 def _ended(operator: Operator, action_id: str) -> dict | None:  # type: ignore[type-arg]

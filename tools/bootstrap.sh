@@ -1,6 +1,7 @@
 #!/bin/sh
-# Makes a machine ready, doing only what is still missing: sh tools/bootstrap.sh [run | test]
-#   run   (default) the virtual environment with requirements.txt, and a redis-server
+# Makes a machine ready, doing only what is still missing: sh tools/bootstrap.sh [build | run | test]
+#   build the virtual environment with requirements.txt
+#   run   (default) the same, and a redis-server
 #   test  the same with requirements-dev.txt, and a Chromium
 # VENV names the virtual environment's folder (.venv). Works without a terminal and without standard input.
 set -eu
@@ -87,8 +88,8 @@ get_chromium() {
         fail "the browser test needs Chromium: none on PATH, and apt could not install Debian's package as this user"
 }
 
-case $purpose in run | test) ;; *) fail "unknown purpose '$purpose': run or test" ;; esac
+case $purpose in build | run | test) ;; *) fail "unknown purpose '$purpose': build, run or test" ;; esac
 make_environment
 if [ "$purpose" = test ]; then install_requirements requirements-dev.txt; else install_requirements requirements.txt; fi
-get_redis
+if [ "$purpose" != build ]; then get_redis; fi
 if [ "$purpose" = test ]; then get_chromium; fi

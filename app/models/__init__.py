@@ -7,6 +7,7 @@ from app.models.deployment import Deployment, DeploymentNode
 from app.models.environment import Environment
 from app.models.node import Node, NodePipeline
 from app.models.pipeline import Pipeline, PipelineVersion
+from app.models.secret import Certificate, LastAssembled, Secret
 from app.models.setting import Setting
 
 __all__ = [
@@ -14,13 +15,16 @@ __all__ = [
     "ActionBatch",
     "ApiToken",
     "AuditEntry",
+    "Certificate",
     "Deployment",
     "DeploymentNode",
     "Environment",
+    "LastAssembled",
     "Node",
     "NodeAction",
     "NodePipeline",
     "Pipeline",
     "PipelineVersion",
+    "Secret",
     "Setting",
 ]

@@ -62,6 +62,7 @@ class NodePipeline(Base):
     pid: Mapped[int | None] = mapped_column(BigInteger)
     uptime_seconds: Mapped[float | None] = mapped_column(Float)
     config_checksum: Mapped[str | None] = mapped_column(String(64))
+    """No longer written, as ``failed_checksum``; both go one release later."""
     failed_version: Mapped[int | None] = mapped_column(Integer)
     failed_checksum: Mapped[str | None] = mapped_column(String(64))
     error: Mapped[str | None] = mapped_column(Text)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import ForeignKey, Integer, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.database import Base
-from app.models.columns import Id, Moment
+from app.models.columns import Id, JsonColumn, Moment
 
 
 class Pipeline(Base):
@@ -44,8 +46,11 @@ class PipelineVersion(Base):
     rendered_yaml: Mapped[str] = mapped_column(Text)
     """The YAML with references resolved, as nodes get it."""
     checksum: Mapped[str] = mapped_column(String(64))
+    """Over YAML and log level. A version that names secrets or certificates is served with one over those too."""
     checksum_scheme: Mapped[int] = mapped_column(Integer)
     """Which formula made the checksum, see ``app/assembly.py``."""
+    reference_names: Mapped[dict[str, Any]] = mapped_column(JsonColumn, default=dict, server_default="{}")
+    """The secrets and certificates that it names, see ``references.Names``."""
     changelog: Mapped[str | None] = mapped_column(Text)
     created_by: Mapped[str] = mapped_column(String(253))
     created_at: Mapped[Moment]

@@ -14,11 +14,12 @@ from app.operator_api import (
     environments,
     nodes,
     pipelines,
+    secrets,
     settings,
     taps,
 )
 
-MODULES = (environments, nodes, adoption, actions, pipelines, taps, deployments, settings, audit)
+MODULES = (environments, secrets, nodes, adoption, actions, pipelines, taps, deployments, settings, audit)
 
 
 def init_app(app: Flask) -> None:

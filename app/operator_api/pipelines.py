@@ -49,14 +49,15 @@ def validate() -> ResponseReturnValue:
     body = requests.body(schemas.Validation)
     access.check_visible(body.environment_id, "environment")
     environments.get(body.environment_id)
-    errors = pipelines.problems(body.config_yaml)
+    errors = pipelines.problems(body.environment_id, body.config_yaml)
     return jsonify(valid=not errors, errors=errors)
 
 
 @blueprint.get("/<pipeline_id>")
 def show(pipeline_id: str) -> ResponseReturnValue:
-    """One draft."""
-    return jsonify(rows.pipeline(_visible(pipeline_id)))
+    """One draft; ``hold`` says why the deployed version cannot be assembled, if it cannot."""
+    pipeline = _visible(pipeline_id)
+    return jsonify(rows.pipeline(pipeline, pipelines.hold(pipeline)))
 
 
 @blueprint.put("/<pipeline_id>")

@@ -21,13 +21,13 @@ MAX_PARAMETER_CHARACTERS = 4096
 _UNSTORABLE = re.compile(r"[\0\ud800-\udfff]")
 
 
-def body(model: type[Model]) -> Model:
+def body(model: type[Model], most_bytes: int = MAX_BODY_BYTES) -> Model:
     """The request's body as *model*; no body counts as ``{}``.
 
-    :raises TooLargeError: more than 1 MiB.
+    :raises TooLargeError: more than *most_bytes*, by default 1 MiB.
     :raises InvalidInputError: not JSON, not an object, or not of that shape; ``details`` name the fields.
     """
-    value = read_json(request, MAX_BODY_BYTES)
+    value = read_json(request, most_bytes)
     if not isinstance(value, dict):
         raise InvalidInputError("The body must be a JSON object.")
     for field, problem in _unstorable(value):

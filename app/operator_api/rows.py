@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from app.action_batches import BatchAsked
 from app.action_progress import BatchRow
+from app.certificate_store import CertificateRow
 from app.clock import rfc3339
 from app.deploys import DeployOutcome
 from app.environments import EnvironmentRow
@@ -14,6 +15,8 @@ from app.fleet import NodeRow
 from app.models import AuditEntry, Pipeline, PipelineVersion
 from app.node_actions import ActionRow, Asked
 from app.paging import Page
+from app.rotation import Outcome
+from app.secret_store import SecretRow
 
 Row = TypeVar("Row")
 
@@ -34,9 +37,39 @@ def environment(row: EnvironmentRow) -> dict[str, Any]:
     }
 
 
-def pipeline(row: Pipeline) -> dict[str, Any]:
-    """A pipeline's draft, and which version nodes must run."""
+def secret(row: SecretRow) -> dict[str, Any]:
+    """A secret without its value; ``readable`` is false where the key that it was encrypted with is gone."""
     return {
+        "name": row.name,
+        "updatedAt": rfc3339(row.updated_at),
+        "usedBy": [user.pipeline_id for user in row.used_by],
+        "readable": row.is_readable,
+    }
+
+
+def certificate(row: CertificateRow) -> dict[str, Any]:
+    """A certificate without its content; ``expiresAt`` is ``null`` where the file holds only a key."""
+    return {
+        "name": row.name,
+        "filename": row.filename,
+        "expiresAt": rfc3339(row.expires_at),
+        "updatedAt": rfc3339(row.updated_at),
+        "usedBy": [user.pipeline_id for user in row.used_by],
+        "readable": row.is_readable,
+    }
+
+
+def rotation(done: Outcome) -> dict[str, Any]:
+    """How many nodes a new value concerns and how many were told; ``pushError`` says why not everybody was."""
+    answer: dict[str, Any] = {"targets": done.targets, "pushed": done.pushed}
+    if done.push_error is not None:
+        answer["pushError"] = done.push_error
+    return answer
+
+
+def pipeline(row: Pipeline, hold: str | None = None) -> dict[str, Any]:
+    """A pipeline's draft, which version nodes must run, and why that cannot be assembled if it cannot."""
+    answer = {
         "id": row.id,
         "environmentId": row.environment_id,
         "name": row.name,
@@ -47,6 +80,9 @@ def pipeline(row: Pipeline) -> dict[str, Any]:
         "createdAt": rfc3339(row.created_at),
         "updatedAt": rfc3339(row.updated_at),
     }
+    if hold is not None:
+        answer["hold"] = hold
+    return answer
 
 
 def version(row: PipelineVersion) -> dict[str, Any]:
@@ -121,6 +157,7 @@ def node(row: NodeRow) -> dict[str, Any]:
         "behind": row.behind,
         "pipelines": [
             {
+                **({} if state.hold is None else {"hold": state.hold}),
                 "pipelineId": state.pipeline_id,
                 "name": state.name,
                 "version": state.version,

@@ -36,6 +36,19 @@ class EnvironmentChanges(Changes):
     protected: bool = False
 
 
+class SecretValue(Wire):
+    """``PUT /environments/{id}/secrets/{name}``."""
+
+    value: str
+
+
+class CertificateFile(Wire):
+    """``PUT /environments/{id}/certificates/{name}``; ``data`` is base64 of PEM."""
+
+    filename: str
+    data: str
+
+
 class NodeChanges(Changes):
     """``PATCH /nodes/{id}``; a label that is ``null`` is left out of the operator's new set."""
 

@@ -8,7 +8,16 @@ from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from agent.protocol import ActionType
-from app import action_batches, action_progress, environments, node_actions, nodes, pipelines, selectors
+from app import (
+    action_batches,
+    action_progress,
+    agent_file,
+    environments,
+    node_actions,
+    nodes,
+    pipelines,
+    selectors,
+)
 from app.action_batches import BatchAsked
 from app.action_wishes import Wish
 from app.errors import ConflictError, InvalidInputError, SignalboxError
@@ -173,7 +182,7 @@ def _form(environment_id: str, draft: Draft, problem: SignalboxError | None = No
         draft=draft,
         problem=problem,
         most=action_batches.MAX_NODES,
-        served=node_actions.served_agent_file(),
+        served=agent_file.current(),
     )
 
 

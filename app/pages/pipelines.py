@@ -311,9 +311,10 @@ def _page(
     return render_template(
         "pipelines/show.html",
         pipeline=pipeline,
+        hold=pipelines.hold(pipeline),
         environment_name=environments.get(pipeline.environment_id).name,
         draft=draft or Draft.of(pipeline),
-        draft_problems=pipelines.problems(pipeline.config_yaml),
+        draft_problems=pipelines.problems(pipeline.environment_id, pipeline.config_yaml),
         target_count=target_count,
         revision=(draft and draft.revision) or pipelines.draft_revision(pipeline),
         overtaken=overtaken,

@@ -3,8 +3,9 @@
 import random
 from typing import Any
 
-from agent.actions import Action, FetchConfig, Log, SendHeartbeat
-from agent.events import ConfigUnchanged, Event, HeartbeatSent, Ticked
+from agent.actions import Action, FetchConfig, KeepActions, Log, SendHeartbeat
+from agent.events import ActionsKept, ConfigUnchanged, Event, HeartbeatSent, Ticked
+from agent.ledger import ActionRecord
 from agent.plan import PipelineSpec, Plan
 from agent.state import Agent
 
@@ -13,8 +14,8 @@ class Playbook:
     """Feeds events to an agent and checks, in order, what it wants done.
 
     An expected action is a value to equal or a class to be an instance of. Lines for the log are collected
-    in `lines` and need not be expected. Before the next event everything must have been expected or passed
-    over with `any_more()`.
+    in `lines` and need not be expected, and neither need actions that are kept on disk. Before the next event
+    everything must have been expected or passed over with `any_more()`.
     """
 
     def __init__(self, agent: Agent | None = None, *, now: float = 1000.0) -> None:
@@ -24,6 +25,9 @@ class Playbook:
         self.last: Any = None
         self.passed: list[Action] = []
         """What the last `wait_for` has passed over."""
+        self.records: tuple[ActionRecord, ...] = ()
+        """The actions that are on disk; kept at once, unless `disk_error` is set."""
+        self.disk_error: str | None = None
         self._pending: list[Action] = []
 
     def __rshift__(self, event: Event) -> "Playbook":
@@ -90,6 +94,10 @@ class Playbook:
         for action in self.agent.handle(event, self.now):
             if isinstance(action, Log):
                 self.lines.append(action.line)
+            elif isinstance(action, KeepActions):
+                if self.disk_error is None:
+                    self.records = action.records
+                self._feed(ActionsKept(self.disk_error))
             else:
                 self._pending.append(action)
 

@@ -381,6 +381,30 @@ def test_a_restart_is_done_once_and_acknowledged(
     assert agent.log.read_text().count("state=TERMINATING") == 1
 
 
+def test_an_agent_from_its_sources_restarts_as_a_whole_and_does_not_update(
+    agent: AgentProcess, scripted_server: ScriptedServer
+) -> None:
+    """The same process with a new life; what it was asked before it does not do again."""
+    scripted_server.pipelines = [pipeline_entry()]
+    child = scripted_server.running()["pid"]
+    pid, first = agent.process.pid, scripted_server.heartbeats[-1]["bootId"]
+    scripted_server.more_config = {"pendingAction": {"type": "restart", "actionId": "r1"}}
+    scripted_server.nudge()
+
+    body = scripted_server.heartbeat_where(lambda body: "completedActions" in body)
+    assert body["completedActions"] == [{"actionId": "r1"}]
+    assert body["bootId"] != first
+    assert agent.process.pid == pid
+    assert scripted_server.running()["pid"] != child
+    assert agent.log.read_text().count("restarting: stopping all children") == 1
+
+    update = {"type": "self_update", "actionId": "u1", "targetVersion": "9.0", "downloadUrl": "https://x/"}
+    scripted_server.more_config = {"pendingAction": update}
+    scripted_server.nudge()
+    body = scripted_server.heartbeat_where(lambda body: "completedActions" in body)
+    assert body["completedActions"][0]["error"].startswith("cannot update: this agent ")
+
+
 def test_certificates_and_secrets_reach_the_child(
     agent: AgentProcess, scripted_server: ScriptedServer
 ) -> None:

@@ -69,9 +69,15 @@ def test_what_the_kernel_hides_is_left_out(tmp_path: Path) -> None:
 
 
 def test_a_container_is_told_from_a_machine(tmp_path: Path) -> None:
-    """Docker and Podman leave a file, systemd a variable."""
+    """Docker and Podman leave a file, systemd and Kubernetes a variable, older kernels the control group."""
     assert host.deployment_mode({}, tmp_path) is DeploymentMode.STANDALONE
     assert host.deployment_mode({"container": "podman"}, tmp_path) is DeploymentMode.DOCKER
+    assert host.deployment_mode({"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, tmp_path) is DeploymentMode.DOCKER
+    write(tmp_path, "proc/1/cgroup", "0::/init.scope\n")
+    assert host.deployment_mode({}, tmp_path) is DeploymentMode.STANDALONE
+    write(tmp_path, "proc/1/cgroup", "2:cpu:/kubepods/burstable/pod1\n")
+    assert host.deployment_mode({}, tmp_path) is DeploymentMode.DOCKER
+    write(tmp_path, "proc/1/cgroup", "")
     write(tmp_path, ".dockerenv", "")
     assert host.deployment_mode({}, tmp_path) is DeploymentMode.DOCKER
 

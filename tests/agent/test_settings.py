@@ -3,8 +3,11 @@ from pathlib import Path
 import certifi
 import pytest
 
+from agent.protocol import DeploymentMode
 from agent.settings import SettingsError, read_settings
 
+KEY = "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="
+"""The public key of the RFC's first example."""
 URL = {"SIGNALBOX_URL": "https://signalbox.example/"}
 
 
@@ -19,6 +22,8 @@ def test_the_defaults_are_as_documented() -> None:
     assert settings.poll_interval_seconds == 15
     assert settings.labels == {}
     assert settings.log_level == "INFO"
+    assert settings.deployment_mode is None
+    assert (settings.update_key, settings.allow_http_update) == (None, False)
     assert settings.ca_file is None
 
 
@@ -33,6 +38,9 @@ def test_every_setting_is_read() -> None:
             "SIGNALBOX_POLL_INTERVAL": "2.5",
             "SIGNALBOX_LABELS": "zone=a, tier = web ,empty=",
             "SIGNALBOX_LOG_LEVEL": "warn",
+            "SIGNALBOX_DEPLOYMENT_MODE": "standalone",
+            "SIGNALBOX_UPDATE_KEY": KEY,
+            "SIGNALBOX_ALLOW_HTTP_UPDATE": "1",
         }
     )
 
@@ -40,6 +48,8 @@ def test_every_setting_is_read() -> None:
     assert settings.poll_interval_seconds == 2.5
     assert settings.labels == {"zone": "a", "tier": "web", "empty": ""}
     assert settings.log_level == "WARNING"
+    assert settings.deployment_mode is DeploymentMode.STANDALONE
+    assert (settings.update_key, settings.allow_http_update) == (KEY, True)
 
 
 def test_a_unit_file_of_vectorflow_is_understood_as_it_is() -> None:
@@ -82,6 +92,8 @@ def test_our_own_names_win() -> None:
         (URL | {"SIGNALBOX_LABELS": "zone"}, "SIGNALBOX_LABELS"),
         (URL | {"SIGNALBOX_LOG_LEVEL": "loud"}, "SIGNALBOX_LOG_LEVEL"),
         (URL | {"SIGNALBOX_DATA_DIR": "/data/$HOME"}, "SIGNALBOX_DATA_DIR"),
+        (URL | {"SIGNALBOX_DEPLOYMENT_MODE": "boat"}, "SIGNALBOX_DEPLOYMENT_MODE"),
+        (URL | {"SIGNALBOX_UPDATE_KEY": KEY[:-4]}, "SIGNALBOX_UPDATE_KEY"),
         (URL | {"SIGNALBOX_CA_FILE": "/nowhere.pem"}, "SIGNALBOX_CA_FILE"),
         (URL | {"SIGNALBOX_CA_FILE": __file__}, "SIGNALBOX_CA_FILE"),
         (URL | {"SSL_CERT_FILE": "/nowhere.pem"}, "SSL_CERT_FILE"),

@@ -47,7 +47,7 @@ from agent.events import (
 )
 from agent.plan import Intervals, Memory, PendingAction, SampleRequest
 from agent.protocol import CloseCode
-from agent.state import SAMPLES_UNSUPPORTED, SELF_UPDATE_UNSUPPORTED, Agent
+from agent.state import SAMPLES_UNSUPPORTED, Agent
 from tests.agent.playbook import Playbook, plan, spec
 
 URL = "ws://server/api/agent/ws"
@@ -417,15 +417,16 @@ def test_a_heartbeat_that_hangs_is_given_up() -> None:
 def test_what_was_done_is_told_until_a_heartbeat_has_arrived() -> None:
     """A lost heartbeat must not leave an action open for ever."""
     story = fetched()
-    story >> ActionPushed(PendingAction("self_update", "a1"))
+    story >> ActionPushed(PendingAction("dance", "a1"))
     story.after(1) << SendHeartbeat
-    done = (CompletedAction("a1", SELF_UPDATE_UNSUPPORTED),)
+    done = (CompletedAction("a1", "cannot do 'dance': this agent does not know it"),)
     assert story.last.completed_actions == done
     story >> HeartbeatFailed(2, "cannot report: 503")
-    story >> ActionPushed(PendingAction("restart", "a2")) << FetchConfig
+    story >> ActionPushed(PendingAction("restart", "a2", "p1")) << FetchConfig
 
     story.until_due() << SendHeartbeat
-    assert story.last.completed_actions == (*done, CompletedAction("a2"))
+    missing = "cannot restart pipeline p1: this node does not run it"
+    assert story.last.completed_actions == (*done, CompletedAction("a2", missing))
     story >> ActionPushed(PendingAction("fly", "a3"))
     story >> HeartbeatSent(3)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from agent import store as store_module
+from agent.ledger import ActionRecord
 from agent.plan import CertFile, Declined, Memory
 from agent.store import Store, StoreError, write_atomically
 from tests.agent.playbook import spec
@@ -201,3 +202,14 @@ def test_replacing_a_file_keeps_its_readers_whole(tmp_path: Path) -> None:
         write_atomically(path, b"new", is_lasting=True)
         assert reader.read() == b"old"
     assert path.read_bytes() == b"new"
+
+
+def test_actions_are_remembered(store: Store) -> None:
+    """With what is owed about them; a damaged file says so."""
+    assert store.actions() == ()
+    records = (ActionRecord("a1", "restart"), ActionRecord("a2", "self_update", True, "no", True))
+    store.keep_actions(records)
+    assert store.actions() == records
+    (store.data_dir / "actions.json").write_text('{"actions": [1]}')
+    with pytest.raises(StoreError, match="it is damaged"):
+        store.actions()

@@ -3,10 +3,12 @@
 import random
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from flask import Flask
 
+from app import rotation
 from tests.app.conftest import YAML, Script, enroll, node_id
 
 OPERATORS = 8
@@ -50,6 +52,8 @@ def test_operators_who_get_in_each_others_way_get_answers(app: Flask, script: Sc
             lambda: ("POST", f"/pipelines/{some('/pipelines')}/rollback", {"version": 1}),
             lambda: ("POST", f"/pipelines/{some('/pipelines')}/undeploy", None),
             lambda: ("DELETE", f"/pipelines/{some('/pipelines')}", None),
+            lambda: ("PUT", f"/environments/{choose.choice(homes)}/secrets/s", {"value": "v"}),
+            lambda: ("DELETE", f"/environments/{choose.choice(homes)}/secrets/s", None),
             lambda: ("PATCH", "/settings", {"pollIntervalMs": choose.randrange(1000, 9000)}),
             lambda: ("GET", "/nodes", None),
         ]
@@ -116,6 +120,38 @@ def test_a_pipeline_is_deleted_before_or_after_something_else_is_done_to_it(
         assert statuses in outcomes
         is_there = script.call("GET", path).status_code == 200
         assert is_there == (204 not in statuses)
+
+
+def test_a_secret_is_removed_before_or_after_a_deploy_that_names_it(
+    app: Flask, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A deploy that comes while a removal has looked for users waits for it, and is refused."""
+    environment = script.post("/environments", {"name": "e"})["id"]
+    naming = YAML.replace("type: blackhole", 'type: blackhole\n    key: "SECRET[s]"')
+    draft = {"environmentId": environment, "name": "p", "configYaml": naming}
+    path = f"/pipelines/{script.post('/pipelines', draft)['id']}"
+    secret = f"/environments/{environment}/secrets/s"
+    assert script.call("PUT", secret, {"value": "v"}).status_code == 200
+    statuses: list[int] = []
+
+    def deploy() -> None:
+        own = Script(app.test_client(), script.token)
+        statuses.append(own.call("POST", f"{path}/deploy").status_code)
+
+    deploying = threading.Thread(target=deploy)
+    users = rotation.users
+
+    def look_and_let_deploy(*arguments: Any) -> Any:
+        found = users(*arguments)
+        if not deploying.ident:
+            deploying.start()
+            deploying.join(1)  # long enough for a deploy that does not wait
+        return found
+
+    monkeypatch.setattr(rotation, "users", look_and_let_deploy)
+    assert script.call("DELETE", secret).status_code == 204
+    deploying.join(10)
+    assert statuses == [400]
 
 
 @pytest.mark.parametrize("body", [{"labels": {"a": "b"}}, {"name": "renamed"}, {"maintenanceMode": True}])

@@ -48,6 +48,7 @@ def test_where_all_is_well_it_says_so_and_succeeds(own_redis: RedisServer, sqlit
     assert set(lines) == {
         "database",
         "schema",
+        "secrets",
         "redis",
         "redis role",
         "redis memory",

@@ -284,7 +284,10 @@ def test_an_agent_that_acknowledges_nothing_shows_what_it_did(asking: Asking) ->
 
 
 def test_an_update_is_done_when_the_version_is_there(asking: Asking) -> None:
-    """Whatever the agent says or leaves out; an error that it repeats from before is not about this one."""
+    """Of agents that acknowledge nothing; an error that one repeats from before is not about this one.
+
+    One that acknowledges may run the version on trial.
+    """
     asking.connect()
     asking.heartbeat(agentVersion="1.0")
     action_id = asking.ask(**UPDATE)
@@ -296,6 +299,8 @@ def test_an_update_is_done_when_the_version_is_there(asking: Asking) -> None:
         "actionId": action_id,
         **{k: UPDATE[k] for k in UPDATE if k != "action"},
     }
+    asking.heartbeat(agentVersion="9.9.9")
+    assert asking.status(action_id) == "DELIVERED"
     asking.heartbeat(bootId=None, agentVersion="9.9.9")
     assert asking.status(action_id) == "COMPLETED"
 

@@ -111,6 +111,10 @@ EDITORS = {
     "pipelines.deploy",
     "pipelines.undeploy",
     "pipelines.rollback",
+    "secrets.put_secret",
+    "secrets.delete_secret",
+    "secrets.put_certificate",
+    "secrets.delete_certificate",
 }
 ADMINS = {
     "environments.create",
@@ -211,6 +215,8 @@ def test_unknown_and_ill_formed_ids_are_404_everywhere(app: Flask, script: Scrip
 BODIES = [
     ("POST", "/environments", {"name": "n"}),
     ("PATCH", "/environments/{environment}", {"name": "n", "protected": True}),
+    ("PUT", "/environments/{environment}/secrets/s", {"value": "v"}),
+    ("PUT", "/environments/{environment}/certificates/c", {"filename": "c.pem", "data": ""}),
     ("PATCH", "/nodes/{node}", {"name": "n", "labels": {}, "maintenanceMode": True, "environmentId": "x"}),
     ("POST", "/pipelines", {"environmentId": "x", "name": "n", "configYaml": ""}),
     ("PUT", "/pipelines/{pipeline}", {"name": "n", "configYaml": "", "nodeSelector": "", "logLevel": "info"}),

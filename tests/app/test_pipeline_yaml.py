@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app import pipeline_yaml
-from app.pipeline_yaml import Component, Problem, Reference
+from app.pipeline_yaml import Component, Problem
 
 GOOD = """\
 sources:
@@ -200,10 +200,10 @@ def test_references_are_found_where_they_are_whole_values() -> None:
         "    key: SECRET[api]\n"
     ).tree
     found = pipeline_yaml.references(tree)
-    assert found == [
-        Reference("secret", "db-1", "a", 1),
-        Reference("certificate", "edge", "out", 6),
-        Reference("secret", "api", "out", 7),
+    assert [(each.kind, each.name, each.component, each.line) for each in found] == [
+        ("secret", "db-1", "a", 1),
+        ("certificate", "edge", "out", 6),
+        ("secret", "api", "out", 7),
     ]
     missing = pipeline_yaml.missing_references(found, {"db-1", "edge"}, frozenset())
     assert [(each.message, each.line) for each in missing] == [

@@ -38,7 +38,7 @@ def test_events_appear_while_the_page_is_open(
         until(lambda: agent.taps == 0)
 
         page.get_by_role("button", name="Start", exact=True).click()
-        until(lambda: agent.taps == 1)
+        expect(page.locator("#tail-state")).to_contain_text("events, the last 200 shown", timeout=30_000)
         page.goto("/")
         until(lambda: agent.taps == 0, what="the end of the tail that nobody sees")
     finally:

@@ -30,13 +30,17 @@ class AgentProcess:
         token: str,
         settings: Mapping[str, str] | None = None,
         module: str = "agent",
+        file: Path | None = None,
     ) -> None:
         """Not started yet. `folder` exists, `token` is for enrollment, `settings` are SIGNALBOX_* variables.
 
         Vector is the stand-in of the demo unless `settings` names another. `module` is what is run in place of
-        the agent: the same, with delays that a test can wait for.
+        the agent: the same, with delays that a test can wait for. `file` is a built one to run instead, by a
+        Python without packages.
         """
-        self.module = module
+        self.command = [sys.executable, "-m", module]
+        if file is not None:
+            self.command = [sys.executable, "-I", "-S", str(file)]
         self.folder = folder
         self.data = folder / "data"
         self.log = folder / "agent.log"
@@ -71,9 +75,7 @@ class AgentProcess:
         """Start it in the foreground; does not wait for it to enroll."""
         self.data.mkdir(exist_ok=True)
         environment = {**clean_environment(), **self.settings}
-        self._process = ChildProcess(
-            [sys.executable, "-m", self.module], log=self.log, env=environment, cwd=PROJECT
-        )
+        self._process = ChildProcess(self.command, log=self.log, env=environment, cwd=PROJECT)
         return self
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:

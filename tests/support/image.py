@@ -176,6 +176,6 @@ def _copy(stage: Stage, value: str, context: Path, stages: Mapping[str, Stage]) 
 
 def _move_first_lines(folder: Path, before: Path, after: Path) -> None:
     """In an image a path is the same in every stage; here the scripts of an environment must learn the new one."""
-    for script in (folder / "bin").iterdir():
+    for script in (folder / "bin").glob("*"):
         if script.is_file() and not script.is_symlink():
             script.write_bytes(script.read_bytes().replace(os.fsencode(before), os.fsencode(after), 1))

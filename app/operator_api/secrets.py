@@ -1,0 +1,82 @@
+"""``/api/v1/environments/{id}/secrets`` and ``…/certificates``: put, list by name, remove; never a value back."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+
+from flask import Blueprint, jsonify
+from flask.typing import ResponseReturnValue
+
+from app import certificate_store, environments, secret_store
+from app.certificate_store import MAX_FILE_BYTES
+from app.errors import InvalidInputError
+from app.operator_api import access, requests, rows, schemas
+
+MAX_CERTIFICATE_BODY_BYTES = MAX_FILE_BYTES * 3 // 2
+
+blueprint = Blueprint("secrets", __name__, url_prefix="/environments/<environment_id>")
+
+
+@blueprint.get("/secrets")
+def secrets(environment_id: str) -> ResponseReturnValue:
+    """By name, with the deployed pipelines that use each."""
+    access.check_visible(environment_id, "environment")
+    page = secret_store.listing(environment_id, limit=requests.limit(), cursor=requests.cursor())
+    return jsonify(rows.page(page, rows.secret))
+
+
+@blueprint.put("/secrets/<name>")
+@access.needs("editor")
+def put_secret(environment_id: str, name: str) -> ResponseReturnValue:
+    """Make one or give it a new value; restarts exactly the pipelines that name it."""
+    access.check_visible(environment_id, "environment")
+    environments.get(environment_id)
+    body = requests.body(schemas.SecretValue)
+    row, outcome = secret_store.put(environment_id, name, body.value, access.actor())
+    return jsonify({**rows.secret(row), **rows.rotation(outcome)})
+
+
+@blueprint.delete("/secrets/<name>")
+@access.needs("editor")
+def delete_secret(environment_id: str, name: str) -> ResponseReturnValue:
+    """Remove one that no deployed pipeline uses."""
+    access.check_visible(environment_id, "environment")
+    secret_store.delete(environment_id, name, access.actor())
+    return "", 204
+
+
+@blueprint.get("/certificates")
+def certificates(environment_id: str) -> ResponseReturnValue:
+    """By name, with what expires when and the deployed pipelines that use each."""
+    access.check_visible(environment_id, "environment")
+    page = certificate_store.listing(environment_id, limit=requests.limit(), cursor=requests.cursor())
+    return jsonify(rows.page(page, rows.certificate))
+
+
+@blueprint.put("/certificates/<name>")
+@access.needs("editor")
+def put_certificate(environment_id: str, name: str) -> ResponseReturnValue:
+    """Make one or replace it; restarts exactly the pipelines that name it."""
+    access.check_visible(environment_id, "environment")
+    environments.get(environment_id)
+    body = requests.body(schemas.CertificateFile, MAX_CERTIFICATE_BODY_BYTES)
+    try:
+        # People wrap base64 into lines; nothing else but its alphabet is let through.
+        data = base64.b64decode("".join(body.data.split()), validate=True)
+    except (binascii.Error, ValueError):
+        message = "it is not base64"
+        raise InvalidInputError(
+            f"The certificate cannot be used: {message}.", [{"field": "data", "message": message}]
+        ) from None
+    row, outcome = certificate_store.put(environment_id, name, body.filename, data, access.actor())
+    return jsonify({**rows.certificate(row), **rows.rotation(outcome)})
+
+
+@blueprint.delete("/certificates/<name>")
+@access.needs("editor")
+def delete_certificate(environment_id: str, name: str) -> ResponseReturnValue:
+    """Remove one that no deployed pipeline uses."""
+    access.check_visible(environment_id, "environment")
+    certificate_store.delete(environment_id, name, access.actor())
+    return "", 204
