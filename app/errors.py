@@ -118,7 +118,11 @@ _SENTENCES = {
 
 
 def _wants_json() -> bool:
-    return request.path.startswith(("/api/", "/agent/")) or request.path in ("/healthz", "/readyz", "/metrics")
+    return request.path.startswith(("/api/", "/agent/")) or request.path in (
+        "/healthz",
+        "/readyz",
+        "/metrics",
+    )
 
 
 def respond(error: SignalboxError) -> Response:

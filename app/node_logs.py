@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 from sqlalchemy import select
@@ -12,7 +12,7 @@ from app.database import transaction
 from app.enrollment import AuthenticatedNode
 from app.heartbeats import MAX_LOG_LINES, MAX_PIPELINES
 from app.json_body import LogLine, ShortText, Wire
-from app.models import Node, NodePipeline, Pipeline
+from app.models import Node, NodePipeline
 from app.switchboard_process import switchboard
 
 
@@ -30,7 +30,7 @@ Logs = Annotated[list[PipelineLines], Field(max_length=MAX_PIPELINES)]
 def record(node: AuthenticatedNode, logs: list[PipelineLines]) -> None:
     """Append the lines to what is kept, the last two hundred of each pipeline, then tell the pages.
 
-    Lines of a pipeline that the node has not reported, or that is not of its environment, are skipped.
+    Lines of a pipeline that the node has not reported are skipped.
     """
     lines: dict[str, list[str]] = {}
     for each in logs:
@@ -44,15 +44,8 @@ def _write(session: Session, node: AuthenticatedNode, lines: dict[str, list[str]
     # The node first, as a heartbeat does it: two of one node wait for each other, and never in a ring.
     if session.get(Node, node.id, with_for_update={"key_share": True}) is None:
         return False
-    query: Any = (
-        select(NodePipeline)
-        .join(Pipeline, Pipeline.id == NodePipeline.pipeline_id)
-        .where(
-            NodePipeline.node_id == node.id,
-            NodePipeline.pipeline_id.in_(lines),
-            Pipeline.environment_id == node.environment_id,
-        )
-    )
+    # A node has rows of its own environment's pipelines only: they go when it is moved.
+    query = select(NodePipeline).where(NodePipeline.node_id == node.id, NodePipeline.pipeline_id.in_(lines))
     rows = session.scalars(query).all()
     for row in rows:
         row.recent_logs = ((row.recent_logs or []) + lines[row.pipeline_id])[-MAX_LOG_LINES:]

@@ -62,6 +62,7 @@ def test_an_adopted_token_dies_as_any_other(script: Script, stranger: Script, en
     script.post(f"/nodes/{node_id}/revoke", status=200)
     for _ in range(2):
         refused(stranger.call("GET", "/config"), 401)
+        assert listed(script) == []
     assert script.call("DELETE", f"/nodes/{node_id}").status_code == 204
     refused(stranger.call("GET", "/config"), 401)
     assert listed(script) == [fingerprint(stranger)]
