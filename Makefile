@@ -3,7 +3,7 @@ VENV ?= .venv
 export VENV
 
 .NOTPARALLEL:
-.PHONY: demo agent test bench soak-agent lint types environment
+.PHONY: demo agent test bench soak-agent soak-conformance fuzz lint types environment
 
 # Start everything on this machine and keep it running until Ctrl-C; RESET=1 forgets the last time.
 demo:
@@ -24,6 +24,14 @@ bench: environment
 # Disturb agents, server and Redis for two hours and look whether all comes right; SECONDS=… for less.
 soak-agent: environment
 	@$(VENV)/bin/python -m bench.soak_agent $(SECONDS)
+
+# Keep two agents that we did not write connected for ten minutes; SECONDS=… for another time.
+soak-conformance: environment
+	@$(VENV)/bin/python -m bench.soak_conformance $(SECONDS)
+
+# Send ten thousand spoiled requests to the agent API; TRIES=… for more.
+fuzz: environment
+	@$(VENV)/bin/python -m bench.fuzz_agent_api $(TRIES)
 
 # Check the style.
 lint: environment

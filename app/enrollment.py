@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import bindparam, delete, select
+from sqlalchemy import Row, bindparam, delete, select
 from sqlalchemy.orm import Session
 
 from app import audit, revisions, tokens
@@ -19,7 +20,12 @@ from app.models import DeploymentNode, Environment, Node, NodePipeline
 from app.switchboard_process import switchboard
 
 BAD_ENROLLMENT_TOKEN = "The enrollment token is not valid (it may have been rotated)."
+FOREIGN_NODE_TOKEN = "The node token is another system's and not good here; an operator can adopt this agent."
 BAD_NODE_TOKEN = "The node token is not valid (it may have been revoked)."
+
+
+class ForeignTokenError(UnauthorizedError):
+    """The token has another system's form, and no node here was made of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,33 +156,35 @@ def enroll(
 
 _NODE, _ENVIRONMENT = Node.__table__.c, Environment.__table__.c
 # Made once and without the ORM: this is part of every agent's every request, and making it took most of its time.
-_BY_ID = (
-    select(
-        _NODE.token_digest,
-        _NODE.revoked_at,
-        _NODE.id,
-        _NODE.environment_id,
-        _ENVIRONMENT.nonce,
-        _NODE.operator_labels,
-        _NODE.agent_labels,
-        _ENVIRONMENT.selectable_agent_labels,
-        _NODE.maintenance_mode,
-        _NODE.running_revision,
-        _NODE.tried_revision,
-        _NODE.authenticated_at,
-        _NODE.last_seen_at,
-    )
-    .join_from(Node.__table__, Environment.__table__, _ENVIRONMENT.id == _NODE.environment_id)
-    .where(_NODE.id == bindparam("node_id"))
-)
+_OF_A_NODE = select(
+    _NODE.token_digest,
+    _NODE.revoked_at,
+    _NODE.id,
+    _NODE.environment_id,
+    _ENVIRONMENT.nonce,
+    _NODE.operator_labels,
+    _NODE.agent_labels,
+    _ENVIRONMENT.selectable_agent_labels,
+    _NODE.maintenance_mode,
+    _NODE.running_revision,
+    _NODE.tried_revision,
+    _NODE.authenticated_at,
+    _NODE.last_seen_at,
+).join_from(Node.__table__, Environment.__table__, _ENVIRONMENT.id == _NODE.environment_id)
+_BY_ID = _OF_A_NODE.where(_NODE.id == bindparam("node_id"))
+_BY_DIGEST = _OF_A_NODE.where(_NODE.token_digest == bindparam("digest"))
+"""For adopted tokens, which have no node's id in them; the digest of 256 random bits gives nothing away."""
 
 
 def authenticate(header: str | None) -> AuthenticatedNode:
     """The node whose token stands in an ``Authorization`` *header*: one indexed read, released before it returns.
 
     :raises UnauthorizedError: no token, a malformed, unknown or revoked one.
+    :raises ForeignTokenError: another system's, which nobody has adopted.
     """
     token = tokens.bearer(header)
+    if token is not None and tokens.is_foreign(token):
+        return _adopted(token)
     node_id = tokens.owner_of(token, "node") if token else None
     if token is None or node_id is None:
         raise UnauthorizedError("A node token is needed (Authorization: Bearer sbx_node_…).")
@@ -188,6 +196,21 @@ def authenticate(header: str | None) -> AuthenticatedNode:
         or row.revoked_at is not None
     ):
         raise UnauthorizedError(BAD_NODE_TOKEN)
+    return _authenticated(row)
+
+
+def _adopted(token: str) -> AuthenticatedNode:
+    """The node that was made of another system's token: again one indexed read."""
+    with db.engine.connect() as connection:
+        row = connection.execute(_BY_DIGEST, {"digest": tokens.digest(token)}).one_or_none()
+    if row is None:
+        raise ForeignTokenError(FOREIGN_NODE_TOKEN)
+    if row.revoked_at is not None:
+        raise UnauthorizedError(FOREIGN_NODE_TOKEN)
+    return _authenticated(row)
+
+
+def _authenticated(row: Row[*tuple[Any, ...]]) -> AuthenticatedNode:
     fields = AuthenticatedNode.__slots__
     return AuthenticatedNode(**{name: getattr(row, name) for name in fields})
 

@@ -115,6 +115,14 @@ class FailureLimits:
                 )
         return self._bad.holds(digest, now)
 
+    def was_vouched_for(self, digest: str) -> bool:
+        """Whether some worker knows the token to be good, whatever this one found before."""
+        return self._shared.holds(digest)
+
+    def vouch(self, digest: str) -> None:
+        """The token is good from now on: it was adopted."""
+        self._shared.add(digest, GOOD_SECONDS)
+
     def failed(self, digest: str, address: str) -> None:
         """The token is not good."""
         now = self._clock()

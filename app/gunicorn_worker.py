@@ -11,10 +11,12 @@ from typing import Any
 
 import gevent
 from gevent.server import StreamServer
+from gunicorn.util import write_nonblock
 from gunicorn.workers.ggevent import GeventWorker
 
 from app import switchboard_process
 from app.crew import State, crew, has_freer
+from app.malformed_requests import answer_to
 
 YIELD_SECONDS = 0.004
 """How long a worker leaves a connection to one that holds less, before it takes it all the same."""
@@ -126,6 +128,18 @@ class HubWorker(GeventWorker):  # type: ignore[misc]
         """Once a second, from the worker's main loop."""
         super().notify()
         self.publish_load()
+
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
+        """Answer what is no HTTP with a sentence, and never with a 5xx, which gunicorn has for some of it."""
+        answer = answer_to(exc)
+        if answer is None:
+            super().handle_error(req, client, addr, exc)
+            return
+        self.log.warning("Invalid request from ip=%s: %s", addr[0] if addr else "", str(exc)[:200])
+        try:
+            write_nonblock(client, answer)
+        except OSError:
+            pass  # gone already
 
     # leaving
 

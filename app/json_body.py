@@ -7,10 +7,11 @@ beyond sense) is refused or cut here, at the edge (hazard 28).
 from __future__ import annotations
 
 import json
+from functools import cache
 from typing import Annotated, Any, TypeVar
 
 from flask import Request
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 from pydantic.alias_generators import to_camel
 
 from app.errors import Detail, InvalidInputError, TooLargeError
@@ -100,6 +101,25 @@ def read_model(request: Request, model: type[Model], limit: int) -> Model:
         return model.model_validate(value)
     except ValidationError as error:
         raise InvalidInputError(*explain(error)) from None
+
+
+def read_list(request: Request, of: Any, limit: int) -> Any:
+    """The body as the list type *of*, which is told in annotations.
+
+    :raises InvalidInputError: it is not a list of that shape; ``details`` name the fields.
+    """
+    value = read_json(request, limit)
+    if not isinstance(value, list):
+        raise InvalidInputError("The body must be a JSON list.")
+    try:
+        return _adapter(of).validate_python(value)
+    except ValidationError as error:
+        raise InvalidInputError(*explain(error)) from None
+
+
+@cache
+def _adapter(of: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(of)
 
 
 def explain(error: ValidationError) -> tuple[str, list[Detail]]:

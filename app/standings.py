@@ -10,7 +10,16 @@ from flask import Flask
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from app import action_states, action_waves, assembly, deployments, sample_offers, sample_results
+from agent.protocol import DEFAULT_POLL_INTERVAL_MS
+from app import (
+    action_states,
+    action_waves,
+    assembly,
+    deployments,
+    sample_offers,
+    sample_results,
+    server_settings,
+)
 from app.clock import utc_now
 from app.database import current_engine, engine_of_its_own, transaction, using
 from app.models import Environment, Node, NodeAction, NodePipeline, SampleRequestNode
@@ -55,6 +64,12 @@ class DatabaseQuestions:
         here = Node.environment_id.in_(environment_ids)
         with self._asking(), Session(current_engine()) as session:
             return action_states.undelivered(session, here) | sample_offers.untold(session, here)
+
+    def poll_interval_ms(self) -> int | None:
+        """As it is set now; ``None`` if that is what every agent begins with."""
+        with self._asking():
+            interval_ms = server_settings.intervals().poll_interval_ms
+        return interval_ms if interval_ms != DEFAULT_POLL_INTERVAL_MS else None
 
     def record_nudged(self, written: Sequence[tuple[str, str, datetime]]) -> None:
         """Note when nudges were written to sockets."""

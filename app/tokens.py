@@ -13,6 +13,8 @@ from typing import Literal, NamedTuple
 
 Kind = Literal["node", "enroll", "api"]
 
+_FOREIGN = re.compile(r"vf_node_[0-9A-Za-z_-]{24,200}")
+"""A node token of VectorFlow's; a shorter one could be guessed, and is nobody's."""
 _PATTERN = re.compile(r"sbx_(node|enroll|api)_([0-9a-z]{1,32})_([0-9a-f]{64})")
 
 
@@ -39,6 +41,11 @@ def owner_of(text: str, kind: Kind) -> str | None:
     """The owner's id inside a well-formed token of *kind*, else ``None``."""
     match = _PATTERN.fullmatch(text)
     return match[2] if match and match[1] == kind else None
+
+
+def is_foreign(text: str | None) -> bool:
+    """Whether *text* has the form of another system's node token, which an operator may adopt."""
+    return text is not None and _FOREIGN.fullmatch(text) is not None
 
 
 def matches(text: str, stored_digest: str | None) -> bool:

@@ -10,6 +10,7 @@ from app.agent_api.push_channel import ReaderThread
 from app.config import Settings
 from app.extensions import csrf, sock
 from app.failure_limits import FailureLimits, GoodTokensInRedis
+from app.refused_tokens import RefusedTokens
 from app.upgrade_rate import ReconnectSpread, UpgradeRate
 
 
@@ -21,8 +22,9 @@ def sock_server_options() -> dict[str, object]:
 def init_app(app: Flask) -> None:
     """Register the routes. Tokens travel in a header, so there is nothing for CSRF protection to do."""
     settings: Settings = app.extensions["settings"]
-    shared = GoodTokensInRedis(switchboard_process.of(app).gate, settings.redis_prefix)
-    app.extensions["failure_limits"] = FailureLimits(shared)
+    gate = switchboard_process.of(app).gate
+    app.extensions["failure_limits"] = FailureLimits(GoodTokensInRedis(gate, settings.redis_prefix))
+    app.extensions["refused_tokens"] = RefusedTokens(gate, settings.redis_prefix)
     app.extensions["upgrade_rate"] = UpgradeRate(settings.upgrade_rate)
     app.extensions["reconnect_spread"] = ReconnectSpread(settings)
     csrf.exempt(views.blueprint)

@@ -27,9 +27,11 @@ from app import (
     enrollment,
     heartbeats,
     node_actions,
+    node_logs,
     sample_offers,
     sample_results,
     server_settings,
+    taps,
     tokens,
 )
 from app.agent_api import push_channel
@@ -37,12 +39,13 @@ from app.agent_api.schemas import Enrollment
 from app.clock import utc_now
 from app.config import Settings
 from app.database import transaction
-from app.enrollment import AuthenticatedNode
+from app.enrollment import AuthenticatedNode, ForeignTokenError
 from app.errors import TooLargeError, UnauthorizedError
 from app.extensions import sock
 from app.failure_limits import FailureLimits
-from app.json_body import Wire, drain, read_json, read_model
+from app.json_body import Wire, drain, read_list, read_model
 from app.models import Node
+from app.refused_tokens import RefusedTokens
 
 Checked = TypeVar("Checked")
 Report = TypeVar("Report", bound=Wire)
@@ -169,9 +172,16 @@ def take_samples() -> ResponseReturnValue:
 
 
 @blueprint.post("/logs")
-def accept_and_skip() -> ResponseReturnValue:
-    """No pipeline's log is followed, so everything in the body is skipped."""
-    read_json(request, MAX_REPORT_BODY_BYTES)
+def logs() -> ResponseReturnValue:
+    """Take in the lines that its pipelines have printed since the last call."""
+    node_logs.record(g.node, read_list(request, node_logs.Logs, MAX_REPORT_BODY_BYTES))
+    return jsonify(ok=True)
+
+
+@blueprint.post("/tap-events")
+def tap_events() -> ResponseReturnValue:
+    """Take in what a component has put out, if this node was asked for it."""
+    taps.record(g.node, read_model(request, taps.TapEvents, MAX_REPORT_BODY_BYTES))
     return jsonify(ok=True)
 
 
@@ -190,18 +200,23 @@ def event_stream() -> ResponseReturnValue:
 def _limited(token: str | None, check: Callable[[], Checked]) -> Checked:
     """What *check* makes of the token, asked only where a bad one has not been seen too often (hazard 26)."""
     limits: FailureLimits = current_app.extensions["failure_limits"]
+    refused: RefusedTokens = current_app.extensions["refused_tokens"]
     address = request.remote_addr or ""
     digest = tokens.digest(token or "")
-    if limits.is_known_bad(digest, address):
-        raise UnauthorizedError(
-            enrollment.BAD_ENROLLMENT_TOKEN
-            if request.endpoint == "agent_api.enroll"
-            else enrollment.BAD_NODE_TOKEN
-        )
+    is_foreign = tokens.is_foreign(token)
+    # A foreign token may have been adopted since it was found bad.
+    if limits.is_known_bad(digest, address) and not (is_foreign and limits.was_vouched_for(digest)):
+        if is_foreign:
+            refused.note(digest, address, only_known=True)
+        is_enrolling = request.endpoint == "agent_api.enroll"
+        bad_node_token = enrollment.FOREIGN_NODE_TOKEN if is_foreign else enrollment.BAD_NODE_TOKEN
+        raise UnauthorizedError(enrollment.BAD_ENROLLMENT_TOKEN if is_enrolling else bad_node_token)
     try:
         result = check()
-    except UnauthorizedError:
+    except UnauthorizedError as error:
         limits.failed(digest, address)
+        if isinstance(error, ForeignTokenError):
+            refused.note(digest, address)
         raise
     limits.succeeded(digest)
     return result

@@ -15,7 +15,10 @@ class Node(Base):
     """A machine with an agent. Whether it is connected stands in Redis, never here."""
 
     __tablename__ = "node"
-    __table_args__ = (Index("ix_node_environment_id_name", "environment_id", "name", "id"),)
+    __table_args__ = (
+        Index("ix_node_environment_id_name", "environment_id", "name", "id"),
+        Index("ix_node_token_digest", "token_digest", unique=True),
+    )
 
     id: Mapped[Id] = mapped_column(primary_key=True)
     environment_id: Mapped[Id] = mapped_column(ForeignKey("environment.id"))

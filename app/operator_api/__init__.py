@@ -8,6 +8,7 @@ from app.extensions import csrf
 from app.operator_api import (
     access,
     actions,
+    adoption,
     audit,
     deployments,
     environments,
@@ -16,9 +17,22 @@ from app.operator_api import (
     samples,
     secrets,
     settings,
+    taps,
 )
 
-MODULES = (environments, secrets, nodes, actions, pipelines, deployments, samples, settings, audit)
+MODULES = (
+    environments,
+    secrets,
+    nodes,
+    adoption,
+    actions,
+    pipelines,
+    taps,
+    deployments,
+    samples,
+    settings,
+    audit,
+)
 
 
 def init_app(app: Flask) -> None:

@@ -59,6 +59,13 @@ class NodeChanges(Changes):
     environment_id: str = ""
 
 
+class Adoption(Wire):
+    """``POST /refused-tokens/{fingerprint}/adopt``."""
+
+    environment_id: str
+    name: str | None = None
+
+
 class NewPipeline(Wire):
     """``POST /pipelines``."""
 
@@ -84,6 +91,13 @@ class Validation(Wire):
 
     environment_id: str
     config_yaml: str
+
+
+class NewTap(Wire):
+    """``POST /pipelines/{id}/taps``."""
+
+    component_id: str
+    node_id: str | None = None
 
 
 class Deploy(Wire):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from app import action_batches, deploys, environments, pipelines, progress
+from app import action_batches, deploys, environments, pipelines, progress, taps
 from app.deploys import DeployOutcome
 from app.errors import ConflictError, InvalidInputError, SignalboxError
 from app.models import Pipeline
@@ -322,4 +322,5 @@ def _page(
         picture=paint(pipeline_id, target_count),
         problem=problem,
         refusal=refusal,
+        tail_components=taps.components(pipeline_id),
     )

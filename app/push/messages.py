@@ -12,6 +12,7 @@ from typing import Any
 
 from agent.protocol import MessageType, Reason, encode
 from app.push import frames
+from app.push.taps import Tap
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,23 @@ def sample_request(fields: dict[str, Any]) -> Message:
 def poll_interval(interval_ms: int) -> Message:
     """Tell an agent its new poll interval in milliseconds."""
     return make({"type": MessageType.POLL_INTERVAL.value, "intervalMs": interval_ms})
+
+
+def tap_start(tap: Tap) -> Message:
+    """Ask an agent for the events of one component."""
+    return make(
+        {
+            "type": MessageType.TAP_START.value,
+            "requestId": tap.request_id,
+            "pipelineId": tap.pipeline_id,
+            "componentId": tap.component_id,
+        }
+    )
+
+
+def tap_stop(request_id: str) -> Message:
+    """Tell an agent that nobody wants them any more."""
+    return make({"type": MessageType.TAP_STOP.value, "requestId": request_id})
 
 
 CONNECTED = config_changed(Reason.CONNECTED)

@@ -35,6 +35,9 @@ class Questions(Protocol):
     def untold(self, environment_ids: Sequence[str]) -> set[str]:
         """The nodes of these environments that were not told yet of what waits for them: actions, requests."""
 
+    def poll_interval_ms(self) -> int | None:
+        """The interval that agents of others are to be told, who do not read it: ``None`` if it is the usual one."""
+
     def record_nudged(self, written: Sequence[tuple[str, str, datetime]]) -> None:
         """Nudges were written: (subject, node id, when); for subjects see ``messages.Subject``."""
 

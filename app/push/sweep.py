@@ -83,6 +83,18 @@ class Sweep:
                     self._hub.deliver(connection, messages.CONNECTED)
                 else:
                     _settle(connection, standing)
+        self._tell_interval([each for each in fresh if each.instance is None and not each.is_closed])
+
+    def _tell_interval(self, others: Sequence[Connection]) -> None:
+        """An agent that is not ours may hear of a changed interval in no other way."""
+        try:
+            interval_ms = self._questions.poll_interval_ms() if others else None
+        except Exception:
+            log.exception("cannot ask the database for the poll interval")
+            return
+        if interval_ms is not None:
+            for connection in others:
+                self._hub.deliver(connection, messages.poll_interval(interval_ms))
 
     def run_once(self, *, at_once: bool) -> None:
         """Nudge all connections that are behind, paced; *at_once* also those whose next turn has not come.

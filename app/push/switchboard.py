@@ -18,6 +18,7 @@ from datetime import datetime
 import gevent
 
 from agent.protocol import CloseCode
+from app.push import messages
 from app.push.broker import Channels, Publisher
 from app.push.connection import Connection, Transport
 from app.push.fleet_watch import FleetWatch
@@ -28,6 +29,7 @@ from app.push.presence import Presence, Registry
 from app.push.redis_gate import RedisAwayError, RedisGate
 from app.push.shedding import Shedding
 from app.push.standing import Questions
+from app.push.taps import Tap, TapReaper, Taps
 from app.push.worker import Worker
 
 log = logging.getLogger("signalbox.push")
@@ -56,6 +58,7 @@ class Switchboard:
         self._registry = Registry(self.gate, prefix)
         self._publisher = Publisher(self.gate, self._channels)
         self._loads = Loads(self.gate, prefix)
+        self.taps = Taps(self.gate, prefix)
         self.worker: Worker | None = None
 
     # in every process
@@ -141,6 +144,10 @@ class Switchboard:
         )
         self.worker.start()
         self.worker.spawn("shedding", Shedding(self.worker, self._loads, self._max_sockets).run)
+        self.worker.spawn("taps", TapReaper(self.taps, self._stop_tap).run)
+
+    def _stop_tap(self, tap: Tap) -> None:
+        self.nudge([tap.node_id], messages.tap_stop(tap.request_id))
 
     def start_in_thread(self, worker_id: str, label: str) -> None:
         """As ``start``, in a native thread of its own: for servers whose threads are not greenlets."""

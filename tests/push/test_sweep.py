@@ -56,6 +56,9 @@ class Database:
 
     def record_seen(self, node_ids: Sequence[str]) -> None: ...
 
+    def poll_interval_ms(self) -> int | None:
+        return None
+
     def tidy_up(self) -> None: ...
 
 

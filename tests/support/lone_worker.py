@@ -52,6 +52,10 @@ class BadDatabase:
     def record_seen(self, node_ids: Sequence[str]) -> None:
         self._fail()
 
+    def poll_interval_ms(self) -> int | None:
+        self._fail()
+        return None
+
     def tidy_up(self) -> None:
         self._fail()
 

@@ -48,3 +48,22 @@ def test_an_editor_deploys_but_makes_no_environment(app: Flask, sign_in: SignIn,
     assert visitor.post("/environments", "/", name="staging").status_code == 403
     with app.app_context():
         assert pipelines.get(pipeline_id).wanted_version == 1
+
+
+def test_a_live_tail_is_an_editor_s(app: Flask, sign_in: SignIn, pipeline_id: str) -> None:
+    """Events may hold anything: a viewer neither starts, reads nor stops one; an editor is told why there is none."""
+    viewer, editor = sign_in("viewer"), sign_in("editor")
+    path = f"/pipelines/{pipeline_id}/tail"
+    for answer in (
+        viewer.post(path, "/"),
+        viewer.get(f"{path}/x/events"),
+        viewer.post(f"{path}/x/stop", "/"),
+    ):
+        assert answer.status_code == 403
+    assert "Live tail" not in viewer.get(f"/pipelines/{pipeline_id}").text
+    assert "Live tail" in editor.get(f"/pipelines/{pipeline_id}").text
+    editor.post(f"/pipelines/{pipeline_id}/deploy", "/pipelines/new", config_yaml=YAML, node_selector="")
+    answer = editor.post(path, "/pipelines/new", component_id="requests")
+    assert (answer.status_code, "no connected node" in answer.get_json()["error"]) == (409, True)
+    assert editor.post(path, "/pipelines/new", component_id="out").status_code == 400
+    assert editor.get(f"{path}/nothere/events").status_code == 404

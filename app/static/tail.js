@@ -1,0 +1,92 @@
+// The live tail of a pipeline's page: start, show the last lines, stop. Leaving the page stops it, too.
+
+const MOST_LINES = 200;
+const SILENT_MS = 10000;
+
+const section = document.getElementById("tail");
+const form = section?.querySelector("form");
+const button = document.getElementById("tail-button");
+const state = document.getElementById("tail-state");
+const list = document.getElementById("tail-events");
+
+let source = null;
+let stopAt = null;
+let silence = null;
+let count = 0;
+
+function tell(text) {
+  state.textContent = text;
+}
+
+function body(more = {}) {
+  const data = new FormData(form);
+  for (const [name, value] of Object.entries(more)) data.set(name, value);
+  return data;
+}
+
+async function start() {
+  button.disabled = true;
+  tell("Asking a node…");
+  try {
+    const response = await fetch(section.dataset.start, { method: "POST", body: body(), signal: AbortSignal.timeout(15000) });
+    const answer = await response.json();
+    if (!response.ok) throw new Error(answer.error ?? `The server answered ${response.status}.`);
+    follow(answer);
+  } catch (error) {
+    tell(error instanceof SyntaxError ? "The server could not start it; reload the page." : error.message);
+  }
+  button.disabled = false;
+}
+
+function follow({ events, stop }) {
+  stopAt = stop;
+  count = 0;
+  list.textContent = "";
+  list.hidden = false;
+  button.textContent = "Stop";
+  tell("Waiting for events…");
+  silence = setTimeout(() => tell("No event yet. The component may be idle, or the node's agent cannot do this."), SILENT_MS);
+  source = new EventSource(events);
+  source.addEventListener("open", () => {
+    // Whoever connects again is sent all that is kept.
+    count = 0;
+    list.textContent = "";
+  });
+  source.addEventListener("event", (event) => show(JSON.parse(event.data).text));
+  source.addEventListener("stopped", (event) => end(`Ended: ${JSON.parse(event.data).reason || "the tail is over"}.`));
+  source.addEventListener("error", () => {
+    if (source?.readyState === EventSource.CLOSED) end("Ended: the server no longer has this tail.");
+  });
+}
+
+function show(text) {
+  clearTimeout(silence);
+  const isAtEnd = list.scrollTop + list.clientHeight >= list.scrollHeight - 4;
+  list.append(`${text}\n`);
+  while (list.childNodes.length > MOST_LINES) list.firstChild.remove();
+  if (isAtEnd) list.scrollTop = list.scrollHeight;
+  count += 1;
+  tell(`${count.toLocaleString()} ${count === 1 ? "event" : "events"}, the last ${MOST_LINES} shown`);
+}
+
+function end(text) {
+  clearTimeout(silence);
+  source?.close();
+  source = null;
+  stopAt = null;
+  button.textContent = "Start";
+  tell(text);
+}
+
+function stop() {
+  if (stopAt === null) return;
+  fetch(stopAt, { method: "POST", body: body(), keepalive: true }).catch(() => {}); // it ends by itself, then
+  end("Stopped.");
+}
+
+form?.addEventListener("submit", (event) => {
+  event.preventDefault();
+  if (source === null) start();
+  else stop();
+});
+addEventListener("pagehide", stop);

@@ -1,0 +1,45 @@
+"""The live tail as somebody uses it, with an agent behind that can do it."""
+
+from pathlib import Path
+
+from playwright.sync_api import BrowserContext, expect
+
+from tests.browser.test_fleet_page import YAML, browser, context, email, environment_id
+from tests.conformance.agent_b import AgentB
+from tests.support.api import Operator
+from tests.support.server import Server
+from tests.support.until import until
+
+__all__ = ["browser", "context", "email", "environment_id"]
+
+
+def test_events_appear_while_the_page_is_open(
+    context: BrowserContext, server: Server, operator: Operator, environment_id: str, tmp_path: Path
+) -> None:
+    """Pick a component, see its events, stop; leaving the page stops it as well, and nothing piles up."""
+    pipeline_id = operator.create_pipeline(environment_id, "access-log", YAML)["id"]
+    page = context.new_page()
+    page.goto(f"/pipelines/{pipeline_id}")
+    expect(page.get_by_text("Nothing is deployed, so there is nothing to watch.")).to_be_visible()
+    operator.deploy(pipeline_id)
+    agent = AgentB(tmp_path, server.url, operator.enrollment_token(environment_id), name="tailed")
+    agent.tap_seconds, agent.tap_batch = 0.5, 300
+    agent.start()
+    try:
+        until(lambda: any(node["push"]["connected"] for node in operator.nodes(environmentId=environment_id)))
+        until(lambda: agent.counts["heartbeats"] >= 2)
+        page.reload()
+        page.get_by_role("button", name="Start", exact=True).click()
+        events = page.locator("#tail-events")
+        expect(events).to_contain_text('{"message":"event 599"}', timeout=30_000)
+        assert len(events.inner_text().splitlines()) <= 200
+        page.get_by_role("button", name="Stop", exact=True).click()
+        expect(page.get_by_text("Stopped.")).to_be_visible()
+        until(lambda: agent.taps == 0)
+
+        page.get_by_role("button", name="Start", exact=True).click()
+        expect(page.locator("#tail-state")).to_contain_text("events, the last 200 shown", timeout=30_000)
+        page.goto("/")
+        until(lambda: agent.taps == 0, what="the end of the tail that nobody sees")
+    finally:
+        agent.stop()
