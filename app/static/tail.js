@@ -80,7 +80,7 @@ function end(text) {
 
 function stop() {
   if (stopAt === null) return;
-  fetch(stopAt, { method: "POST", body: body(), keepalive: true }).catch(() => {}); // it ends by itself, then
+  fetch(stopAt, { method: "POST", body: body() }).catch(() => {}); // it ends by itself, then
   end("Stopped.");
 }
 
@@ -89,4 +89,8 @@ form?.addEventListener("submit", (event) => {
   if (source === null) start();
   else stop();
 });
-addEventListener("pagehide", stop);
+addEventListener("pagehide", () => {
+  if (stopAt === null) return;
+  navigator.sendBeacon(stopAt, body()); // a fetch may be dropped with the page
+  end("Stopped.");
+});
