@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from agent.ledger import ActionRecord
 from agent.plan import Memory, PipelineSpec
@@ -100,7 +101,11 @@ class SampleResult:
 
     request_id: str
     component_key: str
-    error: str
+    error: str | None = None
+    events: tuple[Any, ...] = ()
+    """JSON values; without an ``error`` there is at least one."""
+    size: int = 0
+    """Of the events in bytes, about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +131,20 @@ class AbandonHeartbeat:
 
 
 @dataclass(frozen=True, slots=True)
-class PostSamples:
-    """Answer one sample request."""
+class TakeSample:
+    """Look at some events of one component with ``vector tap``; becomes SampleTaken."""
 
     request_id: str
+    component_key: str
+    api_port: int
+    limit: int
+    of_inputs: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PostSamples:
+    """Tell the server what came of sample requests."""
+
     results: tuple[SampleResult, ...]
 
 
@@ -247,6 +262,7 @@ Action = (
     | CloseLink
     | SendHeartbeat
     | AbandonHeartbeat
+    | TakeSample
     | PostSamples
     | SavePlan
     | ValidateConfiguration

@@ -98,6 +98,7 @@ class Child:
         self.run = 0
         self.pid: int | None = None
         self.metrics_port: int | None = None
+        self.api_port: int | None = None
         self.started_at = 0.0
         self.never_healthy = False
         """Its API did not say in time that it is well, so it is being stopped."""
@@ -130,7 +131,7 @@ class Child:
         self._move(Happening.START)
         self.run += 1
         self.spec, self.started_at = spec, now
-        self.pid = self.metrics_port = None
+        self.pid = self.metrics_port = self.api_port = None
         self._healthy = self.never_healthy = False
         self._deadline = now + self._timing.health
         return [StartChild(spec, self.run)]
@@ -139,7 +140,7 @@ class Child:
         """The process exists. Says nothing yet about whether it will stay."""
         if run != self.run or not self.has_process:
             return []
-        self.pid, self.metrics_port = pid, metrics_port
+        self.pid, self.metrics_port, self.api_port = pid, metrics_port, api_port
         if self.state is not ChildState.STARTING:
             return []
         self.started_at = now
@@ -158,7 +159,7 @@ class Child:
         if run != self.run or not self.has_process:
             return False
         self._move(Happening.EXITED)
-        self.pid = self.metrics_port = None
+        self.pid = self.metrics_port = self.api_port = None
         self._deadline = math.inf
         if is_crash:
             delay = self._backoff.next_delay()

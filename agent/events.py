@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from agent.actions import SampleResult
 from agent.ledger import ActionRecord
 from agent.plan import Memory, PendingAction, Plan, SampleRequest
 from agent.protocol import CloseCode
@@ -179,17 +180,17 @@ class SampleRequested:
 
 
 @dataclass(frozen=True, slots=True)
-class SamplesPosted:
-    """The answer to a sample request has arrived."""
+class SampleTaken:
+    """A tap has ended, with events or with an error."""
 
-    request_id: str
+    result: SampleResult
 
 
 @dataclass(frozen=True, slots=True)
 class SamplesFailed:
-    """The answer to a sample request did not arrive; the next heartbeat carries it."""
+    """These did not arrive; the next heartbeat carries them."""
 
-    request_id: str
+    results: tuple[SampleResult, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +273,7 @@ Event = (
     | TrialBegun
     | TrialEnded
     | SampleRequested
-    | SamplesPosted
+    | SampleTaken
     | SamplesFailed
     | ConfigurationValidated
     | ConfigurationRefused

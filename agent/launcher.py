@@ -18,6 +18,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 from agent.protocol import MAX_RECENT_LOG_LINES
 
@@ -83,13 +84,23 @@ class Tail:
                 self._lines.append(self._redact(text)[:LINE_CHARACTERS])
 
 
+class Output(Protocol):
+    """Takes what a process says, in the launcher's thread."""
+
+    def feed(self, data: bytes) -> None:
+        """What was read."""
+
+    def end(self) -> None:
+        """Nothing more comes."""
+
+
 class Process:
     """A process that was started, until it has been reaped. Only the launcher's thread touches it."""
 
     def __init__(
         self,
         popen: subprocess.Popen[bytes],
-        tail: Tail,
+        tail: Output,
         on_exit: Callable[[int], None],
         deadline: float | None,
     ) -> None:
@@ -139,7 +150,7 @@ class Launcher:
         self,
         command: Sequence[str],
         environment: Mapping[str, str],
-        tail: Tail,
+        tail: Output,
         on_exit: Callable[[int], None],
         timeout_seconds: float | None = None,
     ) -> Process:

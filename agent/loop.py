@@ -39,6 +39,7 @@ from agent.actions import (
     SendHeartbeat,
     StageUpdate,
     StartChild,
+    TakeSample,
     TerminateChild,
     ValidateConfiguration,
 )
@@ -57,7 +58,6 @@ from agent.events import (
     HeartbeatFailed,
     HeartbeatSent,
     SamplesFailed,
-    SamplesPosted,
     TerminationRequested,
     Ticked,
     UpdateRefused,
@@ -71,11 +71,12 @@ from agent.protocol import CONFIG_PATH, HEARTBEAT_PATH
 from agent.proxies import proxy_for
 from agent.report import HEARTBEAT_DEADLINE_SECONDS
 from agent.runner import Runner
-from agent.sampler import Sampler, is_healthy
+from agent.sampler import Sampler, is_healthy, sample_to_json
 from agent.saver import Saver
 from agent.settings import Settings, SettingsError
 from agent.state import Agent
 from agent.store import Store, StoreError
+from agent.tap import Tapper
 from agent.transport import LinkTiming
 from agent.update import UpdateTiming
 from agent.updater import Updater
@@ -118,6 +119,7 @@ class Loop:
         mode = settings.deployment_mode or host.deployment_mode()
         self._updater = Updater(settings, self._launcher, mode)
         self._runner = Runner(store, self._launcher, settings.vector_bin, self._queue.put)
+        self._tapper = Tapper(self._launcher, settings.vector_bin, self._runner.version, self._queue.put)
         self._sampler = Sampler(self._runner, settings.labels, boot_id, mode)
         self._api = Api(settings.url)
         self._link = Link(boot_id, self._queue.put)
@@ -201,8 +203,10 @@ class Loop:
             case AbandonHeartbeat():
                 log.warning("heartbeat given up after %g s", HEARTBEAT_DEADLINE_SECONDS)
                 self._api.abandon(HEARTBEAT_PATH, action.generation)
+            case TakeSample():
+                self._tapper.take(action)
             case PostSamples():
-                self._aside("samples", lambda: self._post_samples(action), SamplesFailed(action.request_id))
+                self._aside("samples", lambda: self._post_samples(action), SamplesFailed(action.results))
             case SavePlan():
                 self._saver.save(action.memory)
             case ValidateConfiguration():
@@ -356,17 +360,14 @@ class Loop:
         self._sampler.arrived(line_counts)
         return HeartbeatSent(action.generation)
 
-    def _post_samples(self, action: PostSamples) -> Event:
-        results = [
-            {"requestId": r.request_id, "componentKey": r.component_key, "error": r.error}
-            for r in action.results
-        ]
+    def _post_samples(self, action: PostSamples) -> Event | None:
+        results = [sample_to_json(result) for result in action.results]
         try:
             self._api.post_samples(self._token, {"results": results}, SAMPLES_DEADLINE_SECONDS)
         except ApiError as error:
             log.warning("%s; the next heartbeat carries them", error)
-            return SamplesFailed(action.request_id)
-        return SamplesPosted(action.request_id)
+            return SamplesFailed(action.results)
+        return None
 
     def _probe(self, action: ProbeChild) -> Event | None:
         """Ask until the child is well, has been stopped or replaced, or has had its time."""

@@ -88,6 +88,10 @@ class PendingAction:
     signature: str | None = None
 
 
+DEFAULT_SAMPLE_EVENTS = 10
+MOST_SAMPLE_EVENTS = 100
+
+
 @dataclass(frozen=True, slots=True)
 class SampleRequest:
     """A wish to see what flows through some components of one pipeline."""
@@ -95,6 +99,10 @@ class SampleRequest:
     request_id: str
     pipeline_id: str
     component_keys: tuple[str, ...]
+    limit: int = DEFAULT_SAMPLE_EVENTS
+    """How many events of each at most."""
+    sink_keys: tuple[str, ...] = ()
+    """Those of the components that have no outputs: their inputs are meant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,9 +263,18 @@ def parse_sample_request(value: object) -> SampleRequest | None:
     if not isinstance(value, dict):
         return None
     request_id, pipeline_id, keys = (value.get(k) for k in ("requestId", "pipelineId", "componentKeys"))
+    limit, sinks = value.get("limit"), value.get("sinkKeys")
     if not isinstance(request_id, str) or not isinstance(pipeline_id, str) or not isinstance(keys, list):
         return None
-    return SampleRequest(request_id, pipeline_id, tuple(key for key in keys if isinstance(key, str)))
+    if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
+        limit = DEFAULT_SAMPLE_EVENTS
+    return SampleRequest(
+        request_id,
+        pipeline_id,
+        tuple(key for key in keys if isinstance(key, str)),
+        min(limit, MOST_SAMPLE_EVENTS),
+        tuple(key for key in sinks if isinstance(key, str)) if isinstance(sinks, list) else (),
+    )
 
 
 def seconds_from_ms(value: object, otherwise: float) -> float:

@@ -22,6 +22,9 @@ HEARTBEAT_DEADLINE_SECONDS = 30.0
 KEPT = 256
 """So many completed actions and sample results wait for a heartbeat that arrives; older ones are lost."""
 
+KEPT_BYTES = 4 * 1024 * 1024
+"""Of events in sample results: a body may have 16 MiB, and holds more than these."""
+
 
 class Report:
     """The heartbeat cycle: one at a time, on an interval and soon after a change."""
@@ -82,6 +85,8 @@ class Report:
         """Send one now."""
         # Bounded here and nowhere else, so that what a heartbeat carries is always the head of the list.
         del self._completed[:-KEPT], self._sample_results[:-KEPT]
+        while sum(result.size for result in self._sample_results) > KEPT_BYTES:
+            del self._sample_results[0]
         self._generation += 1
         self._sending, self._changed = True, False
         self._deadline, self._due_at = now + HEARTBEAT_DEADLINE_SECONDS, math.inf

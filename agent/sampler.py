@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agent import __version__, host
-from agent.actions import PipelineReport, SendHeartbeat
+from agent.actions import PipelineReport, SampleResult, SendHeartbeat
 from agent.metrics import MOST_BYTES, Component, Counters, parse_metrics
 from agent.protocol import DeploymentMode, PipelineStatus
 from agent.runner import Runner
@@ -78,10 +78,7 @@ class Sampler:
                 for done in heartbeat.completed_actions
             ]
         if heartbeat.sample_results:
-            body["sampleResults"] = [
-                {"requestId": r.request_id, "componentKey": r.component_key, "error": r.error}
-                for r in heartbeat.sample_results
-            ]
+            body["sampleResults"] = [sample_to_json(result) for result in heartbeat.sample_results]
         return without_none(body), line_counts
 
     def arrived(self, line_counts: dict[str, int]) -> None:
@@ -142,6 +139,12 @@ def counters_to_json(counters: Counters) -> dict[str, object]:
             ],
         }
     )
+
+
+def sample_to_json(result: SampleResult) -> dict[str, object]:
+    """What was seen of one component, as the server is told."""
+    told: dict[str, object] = {"requestId": result.request_id, "componentKey": result.component_key}
+    return told | ({"error": result.error} if result.error is not None else {"events": list(result.events)})
 
 
 def scrape(port: int, seconds: float) -> Counters | None:

@@ -19,8 +19,6 @@ from agent.actions import (
     Exit,
     Health,
     Log,
-    PostSamples,
-    SampleResult,
 )
 from agent.backoff import Backoff, after_retry_hint
 from agent.channel import Channel
@@ -48,7 +46,7 @@ from agent.events import (
     PollIntervalPushed,
     SampleRequested,
     SamplesFailed,
-    SamplesPosted,
+    SampleTaken,
     TerminationRequested,
     Ticked,
     TrialBegun,
@@ -58,17 +56,14 @@ from agent.events import (
     ValidationFailed,
 )
 from agent.orders import Facts, Orders
-from agent.plan import PendingAction, Plan, SampleRequest
+from agent.plan import PendingAction, Plan
 from agent.poll import Poll
 from agent.protocol import ActionType
 from agent.report import Report
+from agent.sampling import Sampling
 from agent.supervisor import Supervisor
 from agent.transport import LinkTiming
 from agent.update import UpdateTiming
-
-REMEMBERED_IDS = 256
-"""So many ids of sample requests are remembered, so that none is done twice."""
-SAMPLES_UNSUPPORTED = "cannot sample: this agent does not take samples yet"
 
 
 class Agent:
@@ -86,6 +81,7 @@ class Agent:
         self._poll = Poll(first_poll_interval_seconds, random)
         self._channel = Channel(random, link_timing)
         self._report = Report(random)
+        self._sampling = Sampling()
         self._orders = Orders(random, update_timing or UpdateTiming())
         self._random = random
         self._booted_at = 0.0
@@ -97,9 +93,6 @@ class Agent:
         self._restarting = False
         """It ends in order to begin anew."""
         self._exited = False
-        self._sampled_ids: dict[str, None] = {}
-        """Ids of sample requests already taken up, oldest first."""
-        self._sampling: dict[str, tuple[SampleResult, ...]] = {}
 
     def handle(self, event: Event, now: float) -> list[Action]:
         """Everything that follows from ``event``, in the order in which it is to be done."""
@@ -126,6 +119,7 @@ class Agent:
                 self._channel.next_deadline(),
                 self._report.next_deadline(),
                 self._orders.next_deadline(),
+                self._sampling.next_deadline(),
             )
         return deadline
 
@@ -203,12 +197,11 @@ class Agent:
             case TrialEnded():
                 return self._orders.trial_ended(event, now)
             case SampleRequested():
-                return self._take_up_sample_request(event.request)
-            case SamplesPosted():
-                self._sampling.pop(event.request_id, None)
-                return []
+                return self._sampling.take_up(event.request, now)
+            case SampleTaken():
+                return self._sampling.taken(event.result)
             case SamplesFailed():
-                self._report.add_sample_results(self._sampling.pop(event.request_id, ()), now)
+                self._report.add_sample_results(event.results, now)
                 return []
         assert_never(event)
 
@@ -225,6 +218,7 @@ class Agent:
         if not self._enrolled:
             return actions
         actions += self._orders.due(now, self._facts())
+        actions += self._sampling.due(now, self._supervisor.api_port)
         self._report.add_completed(self._orders.finish(self._supervisor.take_completed()), now)
         if self._supervisor.has_changed(now):
             self._report.change(now)
@@ -300,7 +294,7 @@ class Agent:
     def _take_up_wishes(self, plan: Plan, now: float) -> list[Action]:
         actions: list[Action] = []
         for request in plan.sample_requests:
-            actions += self._take_up_sample_request(request)
+            actions += self._sampling.take_up(request, now)
         if plan.pending_action is not None:
             actions += self._take_up_action(plan.pending_action, now)
         return actions
@@ -354,21 +348,6 @@ class Agent:
         error = f"cannot do {action.type!r}: this agent does not know it"
         self._report.add_completed(self._orders.finish([CompletedAction(action.action_id, error)]), now)
         return [Log(logging.WARNING, f"{line} error={error!r}")]
-
-    def _take_up_sample_request(self, request: SampleRequest) -> list[Action]:
-        if request.request_id in self._sampled_ids:
-            return []
-        self._sampled_ids[request.request_id] = None
-        if len(self._sampled_ids) > REMEMBERED_IDS:
-            del self._sampled_ids[next(iter(self._sampled_ids))]
-        results = tuple(
-            SampleResult(request.request_id, key, SAMPLES_UNSUPPORTED) for key in request.component_keys
-        )
-        self._sampling[request.request_id] = results
-        return [
-            Log(logging.WARNING, f"nudged type=sample_request id={request.request_id} not supported yet"),
-            PostSamples(request.request_id, results),
-        ]
 
     def _follow_poll_interval(self, seconds: float, now: float) -> None:
         self._poll.follow(replace(self._poll.intervals, poll=seconds))

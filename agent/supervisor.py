@@ -163,6 +163,11 @@ class Supervisor:
             id for id, pipeline in self._pipelines.items() if pipeline.child.state is ChildState.RUNNING
         )
 
+    def api_port(self, pipeline_id: str) -> int | None:
+        """Where the API of the pipeline's child is; ``None`` while it does not run."""
+        pipeline = self._pipelines.get(pipeline_id)
+        return pipeline.child.api_port if pipeline is not None else None
+
     def reports(self, now: float) -> tuple[PipelineReport, ...]:
         """How every pipeline is."""
         reports = (pipeline.report(now) for _, pipeline in sorted(self._pipelines.items()))

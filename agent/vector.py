@@ -1,8 +1,8 @@
 """Vector as the agent sees it: its command line, the file that we add to each configuration, its environment.
 
-The one module that knows what Vector wants. Supported from 0.50 on; so far nothing here differs by version:
-``/health`` stayed as it was when the API became gRPC in 0.55, and the switch for ``${...}`` that 0.57 needs
-arrives among the secrets of a pipeline.
+The one module that knows what Vector wants. Supported from 0.50 on. What differs by version is where ``tap``
+asks: the API became gRPC in 0.55. Its ``/health`` stayed as it was, and the switch for ``${...}`` that 0.57
+needs arrives among the secrets of a pipeline.
 """
 
 from __future__ import annotations
@@ -46,6 +46,8 @@ PROXIES = frozenset(
 )
 """What a child gets without the user and password in it."""
 OWN_DATA_DIR = re.compile(r"""^\s*\{?\s*["']?data_dir["']?\s*:""", re.MULTILINE)
+VERSION = re.compile(r"\b(\d+)\.(\d+)\.\d+")
+GRPC_SINCE = (0, 55)
 LOG_LEVEL = re.compile(r"[A-Za-z0-9_:=,.-]{1,200}")
 
 
@@ -103,6 +105,38 @@ def validate_command(vector_bin: str, config: Path, overlay_file: Path) -> list[
 def version_command(vector_bin: str) -> list[str]:
     """How Vector says what it is."""
     return [vector_bin, "--version"]
+
+
+def tap_command(
+    vector_bin: str, version: str | None, api_port: int, component_key: str, limit: int, *, of_inputs: bool
+) -> list[str]:
+    """How events of a running child are seen: one JSON object a line, other lines for people; it never ends.
+
+    Vectors before 0.55 are asked over GraphQL, later ones over gRPC; ``version`` is what it says of itself.
+    """
+    number = VERSION.search(version or "")
+    is_graphql = number is not None and (int(number[1]), int(number[2])) < GRPC_SINCE
+    url = f"http://127.0.0.1:{api_port}" + ("/graphql" if is_graphql else "")
+    flow = "inputs" if of_inputs else "outputs"
+    return [
+        vector_bin,
+        "tap",
+        "--format=json",
+        "--no-reconnect",
+        f"--limit={limit}",
+        f"--url={url}",
+        f"--{flow}-of={component_key}",
+    ]
+
+
+def tap_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """What ``vector tap`` gets of ``environment``: no way out, it only asks this machine."""
+    return {name: value for name, value in plain_environment(environment).items() if name not in PROXIES}
+
+
+def is_unmatched(note: str) -> bool:
+    """Whether ``vector tap`` says by ``note`` that there is nothing to see of what it was asked for."""
+    return any(words in note for words in ("failed to match", "cannot be tapped"))
 
 
 def plain_environment(environment: Mapping[str, str]) -> dict[str, str]:

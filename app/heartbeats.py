@@ -9,7 +9,7 @@ from pydantic import Field
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from app import action_states, action_waves, deployments
+from app import action_states, action_waves, deployments, sample_results
 from app.action_states import CompletedAction
 from app.clock import utc_now
 from app.database import transaction
@@ -83,6 +83,8 @@ class Heartbeat(Wire):
     boot_id: ShortText | None = None
     seq: Counter | None = None
     completed_actions: list[CompletedAction] | None = None
+    sample_results: list[Any] | None = None
+    """Read one by one, see ``app/sample_results.py``."""
 
 
 def record(node: AuthenticatedNode, heartbeat: Heartbeat) -> None:
@@ -93,6 +95,9 @@ def record(node: AuthenticatedNode, heartbeat: Heartbeat) -> None:
     """
     now = utc_now()
     batch_ids = transaction(lambda session: _write(session, node, heartbeat, now))
+    if heartbeat.sample_results:
+        # Of an older heartbeat too: what a node has seen it has seen.
+        sample_results.record(node.id, node.environment_id, sample_results.readable(heartbeat.sample_results))
     if batch_ids is not None:
         switchboard().publish_fleet_changed(node.environment_id, [node.id])
         for batch_id in batch_ids:

@@ -71,6 +71,24 @@ def read_json(request: Request, limit: int) -> Any:
     return value
 
 
+def drain(request: Request, limit: int) -> None:
+    """Read and forget what is left of the body, so that its sender gets to reading the answer.
+
+    :raises TooLargeError: more than *limit* bytes.
+    """
+    # Not request.stream, which refuses to be read where the body is longer than it may be.
+    stream, left = request.environ["wsgi.input"], request.content_length
+    if left is None:
+        left = limit
+    too_large = TooLargeError(f"The body is larger than {limit} bytes.")
+    if left > limit:
+        raise too_large
+    while left > 0 and (data := stream.read(min(left, 64 * 1024))):
+        left -= len(data)
+    if left == 0 and request.content_length is None:
+        raise too_large
+
+
 def read_model(request: Request, model: type[Model], limit: int) -> Model:
     """The body as *model*.
 

@@ -11,12 +11,20 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from agent.protocol import DEFAULT_POLL_INTERVAL_MS
-from app import action_states, action_waves, assembly, deployments, server_settings
+from app import (
+    action_states,
+    action_waves,
+    assembly,
+    deployments,
+    sample_offers,
+    sample_results,
+    server_settings,
+)
 from app.clock import utc_now
 from app.database import current_engine, engine_of_its_own, transaction, using
-from app.models import Environment, Node, NodeAction, NodePipeline
+from app.models import Environment, Node, NodeAction, NodePipeline, SampleRequestNode
 from app.push.deadlines import deadline
-from app.push.messages import ACTION_SUBJECT
+from app.push.messages import ACTION_SUBJECT, SAMPLE_SUBJECT
 from app.push.standing import Standing
 
 DEADLINE_SECONDS = 8.0
@@ -51,10 +59,11 @@ class DatabaseQuestions:
         with self._asking(), current_engine().connect() as connection:
             return {row.id: row.nonce for row in connection.execute(query)}
 
-    def with_action(self, environment_ids: Sequence[str]) -> set[str]:
-        """The nodes of these environments with an action that was not handed over yet. One query."""
+    def untold(self, environment_ids: Sequence[str]) -> set[str]:
+        """The nodes of these environments that were not told yet of an action or request. Two queries."""
+        here = Node.environment_id.in_(environment_ids)
         with self._asking(), Session(current_engine()) as session:
-            return action_states.undelivered(session, Node.environment_id.in_(environment_ids))
+            return action_states.undelivered(session, here) | sample_offers.untold(session, here)
 
     def poll_interval_ms(self) -> int | None:
         """As it is set now; ``None`` if that is what every agent begins with."""
@@ -64,17 +73,23 @@ class DatabaseQuestions:
 
     def record_nudged(self, written: Sequence[tuple[str, str, datetime]]) -> None:
         """Note when nudges were written to sockets."""
-        actions = [
-            (subject.removeprefix(ACTION_SUBJECT), node_id, when)
-            for subject, node_id, when in written
-            if subject.startswith(ACTION_SUBJECT)
-        ]
-        deploys = [each for each in written if not each[0].startswith(ACTION_SUBJECT)]
+
+        def about(prefix: str) -> list[tuple[str, str, datetime]]:
+            return [
+                (subject.removeprefix(prefix), node_id, when)
+                for subject, node_id, when in written
+                if subject.startswith(prefix)
+            ]
+
+        actions, requests = about(ACTION_SUBJECT), about(SAMPLE_SUBJECT)
+        deploys = [each for each in written if not each[0].startswith((ACTION_SUBJECT, SAMPLE_SUBJECT))]
         with self._asking():
             if deploys:
                 deployments.record_nudged(deploys)
             if actions:
                 action_states.record_pushed(actions)
+            if requests:
+                sample_offers.record_told(requests)
 
     def record_seen(self, node_ids: Sequence[str]) -> None:
         """Note that these nodes live."""
@@ -92,9 +107,10 @@ class DatabaseQuestions:
             )
 
     def tidy_up(self) -> None:
-        """Write down which actions have expired, and forget old ones."""
+        """Write down which actions and requests have expired, and forget old ones."""
         with self._asking():
             action_waves.tidy_up()
+            sample_results.tidy_up()
 
 
 def is_behind(
@@ -142,6 +158,7 @@ def standings(node_ids: Sequence[str]) -> dict[str, Standing]:
             ):
                 versions[node_id][pipeline_id] = version
         asked = action_states.undelivered(session, NodeAction.node_id.in_(node_ids))
+        asked |= sample_offers.untold(session, SampleRequestNode.node_id.in_(node_ids))
     result = {}
     # One plan for each environment: rows of a nonce that a commit has just replaced would assemble again each.
     nonces = {row.environment_id: row.nonce for row in rows}
@@ -159,6 +176,6 @@ def standings(node_ids: Sequence[str]) -> dict[str, Standing]:
             is_welcome=row.revoked_at is None,
             wanted_revision=wanted.revision,
             is_behind=is_behind(wanted, row.running_revision, row.tried_revision, versions.get(row.id, {})),
-            has_action=row.id in asked,
+            is_asked=row.id in asked,
         )
     return result

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -27,6 +28,8 @@ from app import (
     heartbeats,
     node_actions,
     node_logs,
+    sample_offers,
+    sample_results,
     server_settings,
     taps,
     tokens,
@@ -37,16 +40,21 @@ from app.clock import utc_now
 from app.config import Settings
 from app.database import transaction
 from app.enrollment import AuthenticatedNode, ForeignTokenError
-from app.errors import UnauthorizedError
+from app.errors import TooLargeError, UnauthorizedError
 from app.extensions import sock
 from app.failure_limits import FailureLimits
-from app.json_body import read_json, read_list, read_model
+from app.json_body import Wire, drain, read_list, read_model
 from app.models import Node
 from app.refused_tokens import RefusedTokens
 
 Checked = TypeVar("Checked")
+Report = TypeVar("Report", bound=Wire)
 
 SEEN_AT_MOST_EVERY = timedelta(minutes=1)
+MAX_DRAINED_BYTES = 256 * 1024 * 1024
+"""Of a body that is too large; no agent sends more in the ten seconds that it has."""
+
+log = logging.getLogger("signalbox.agent_api")
 
 blueprint = Blueprint("agent_api", __name__, url_prefix="/api/agent")
 
@@ -129,6 +137,8 @@ def config() -> ResponseReturnValue:
     attempt = ""
     if (pending := node_actions.pending(node.id)) is not None:
         rest["pendingAction"], attempt = pending
+    if offered := sample_offers.offered(node.id, node.environment_id):
+        rest["sampleRequests"] = offered
     tail = json.dumps(rest, separators=(",", ":")).encode()
     etag = hashlib.sha256(f"{node.id} {attempt}".encode() + tail).hexdigest()[:32]
     _note_seen(node)
@@ -144,8 +154,20 @@ def config() -> ResponseReturnValue:
 @blueprint.post("/heartbeat")
 def heartbeat() -> ResponseReturnValue:
     """Take in what the node says runs."""
-    body = read_model(request, heartbeats.Heartbeat, MAX_REPORT_BODY_BYTES)
+    body = _read_report(heartbeats.Heartbeat)
+    if body is None:
+        return jsonify(ok=True)
     heartbeats.record(g.node, body)
+    return jsonify(ok=True)
+
+
+@blueprint.post("/samples")
+def take_samples() -> ResponseReturnValue:
+    """Take in what the node shows of the events that it was asked for."""
+    body = _read_report(sample_results.ReportedResults)
+    if body is None:
+        return jsonify(ok=True)
+    sample_results.record(g.node.id, g.node.environment_id, body.results)
     return jsonify(ok=True)
 
 
@@ -160,13 +182,6 @@ def logs() -> ResponseReturnValue:
 def tap_events() -> ResponseReturnValue:
     """Take in what a component has put out, if this node was asked for it."""
     taps.record(g.node, read_model(request, taps.TapEvents, MAX_REPORT_BODY_BYTES))
-    return jsonify(ok=True)
-
-
-@blueprint.post("/samples")
-def accept_and_skip() -> ResponseReturnValue:
-    """Nothing was asked for, so everything in the body is skipped."""
-    read_json(request, MAX_REPORT_BODY_BYTES)
     return jsonify(ok=True)
 
 
@@ -205,6 +220,27 @@ def _limited(token: str | None, check: Callable[[], Checked]) -> Checked:
         raise
     limits.succeeded(digest)
     return result
+
+
+def _read_report(model: type[Report]) -> Report | None:
+    """The body as *model*; ``None`` where it is too large, which ends what the node was asked for.
+
+    The answer is ``200`` all the same: older agents keep what was refused, and send it with more for ever
+    (hazard 27).
+
+    :raises TooLargeError: it is far too large.
+    """
+    node: AuthenticatedNode = g.node
+    # Flask's own limit is the same, and says 413.
+    request.max_content_length = None
+    try:
+        return read_model(request, model, MAX_REPORT_BODY_BYTES)
+    except TooLargeError:
+        drain(request, MAX_DRAINED_BYTES)
+    log.warning("a body of %s was too large and is left out node=%s", request.path, node.id)
+    sample_results.fail_all(node.id, node.environment_id, sample_results.TOO_LARGE)
+    _note_seen(node)
+    return None
 
 
 def _note_seen(node: AuthenticatedNode) -> None:

@@ -7,6 +7,7 @@ from app.models.deployment import Deployment, DeploymentNode
 from app.models.environment import Environment
 from app.models.node import Node, NodePipeline
 from app.models.pipeline import Pipeline, PipelineVersion
+from app.models.sample import SampleFailure, SampleRequest, SampleRequestNode, SampleResult
 from app.models.secret import Certificate, LastAssembled, Secret
 from app.models.setting import Setting
 
@@ -25,6 +26,10 @@ __all__ = [
     "NodePipeline",
     "Pipeline",
     "PipelineVersion",
+    "SampleFailure",
+    "SampleRequest",
+    "SampleRequestNode",
+    "SampleResult",
     "Secret",
     "Setting",
 ]

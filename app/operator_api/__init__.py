@@ -14,12 +14,25 @@ from app.operator_api import (
     environments,
     nodes,
     pipelines,
+    samples,
     secrets,
     settings,
     taps,
 )
 
-MODULES = (environments, secrets, nodes, adoption, actions, pipelines, taps, deployments, settings, audit)
+MODULES = (
+    environments,
+    secrets,
+    nodes,
+    adoption,
+    actions,
+    pipelines,
+    taps,
+    deployments,
+    samples,
+    settings,
+    audit,
+)
 
 
 def init_app(app: Flask) -> None:

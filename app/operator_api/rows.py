@@ -16,6 +16,8 @@ from app.models import AuditEntry, Pipeline, PipelineVersion
 from app.node_actions import ActionRow, Asked
 from app.paging import Page
 from app.rotation import Outcome
+from app.sample_views import Samples
+from app.samples import Asked as SamplesAsked
 from app.secret_store import SecretRow
 
 Row = TypeVar("Row")
@@ -234,4 +236,43 @@ def action_batch(row: BatchRow) -> dict[str, Any]:
         "waves": [{"wave": wave, "counts": own} for wave, own in sorted(row.by_wave.items())],
         "maxFailures": row.max_failures,
         "haltedAt": rfc3339(row.halted_at),
+    }
+
+
+def samples_asked(done: SamplesAsked) -> dict[str, Any]:
+    """What became of a request for samples; ``pushError`` says why nobody was told."""
+    answer: dict[str, Any] = {"requestId": done.request_id, "nodes": done.nodes, "pushed": done.pushed}
+    if done.push_error is not None:
+        answer["pushError"] = done.push_error
+    return answer
+
+
+def samples(found: Samples) -> dict[str, Any]:
+    """A request for samples: whom it asked, and what counts of what they said."""
+    request = found.request
+    return {
+        "id": request.id,
+        "pipelineId": request.pipeline_id,
+        "status": request.status,
+        "componentKeys": request.component_keys,
+        "limit": request.event_limit,
+        "createdBy": request.created_by,
+        "createdAt": rfc3339(request.created_at),
+        "expiresAt": rfc3339(request.expires_at),
+        "finishedAt": rfc3339(request.finished_at),
+        "nodes": [{"nodeId": node_id, "name": name} for node_id, name in found.asked.items()],
+        "samples": [
+            {
+                "componentKey": sample.component_key,
+                "nodeId": sample.node_id,
+                "events": sample.events,
+                "schema": sample.schema,
+                "error": sample.error,
+            }
+            for sample in found.samples
+        ],
+        "failures": [
+            {"componentKey": failure.component_key, "nodeId": failure.node_id, "error": failure.error}
+            for failure in found.failures
+        ],
     }

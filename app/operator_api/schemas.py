@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field
 from app.action_batches import MAX_NODES
 from app.action_wishes import Wish
 from app.json_body import Wire
+from app.samples import DEFAULT_EVENTS, MAX_COMPONENTS, MAX_EVENTS
 
 Interval = Annotated[int, Field(ge=1, le=2**31 - 1)]
 NodeSelector = Annotated[str, BeforeValidator(lambda value: "" if value is None else value)]
@@ -109,6 +110,13 @@ class Rollback(Wire):
     """``POST /pipelines/{id}/rollback``."""
 
     version: Annotated[int, Field(ge=1, le=2**31 - 1)]
+
+
+class NewSamples(Wire):
+    """``POST /pipelines/{id}/samples``."""
+
+    component_keys: Annotated[list[str], Field(min_length=1, max_length=MAX_COMPONENTS)]
+    limit: Annotated[int, Field(ge=1, le=MAX_EVENTS)] = DEFAULT_EVENTS
 
 
 class SettingsChanges(Changes):

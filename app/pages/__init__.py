@@ -7,7 +7,19 @@ from __future__ import annotations
 
 from flask import Blueprint, Flask
 
-from app.pages import actions, adoption, fleet, nodes, pipelines, secrets, security, sign_in, tail, words
+from app.pages import (
+    actions,
+    adoption,
+    fleet,
+    nodes,
+    pipelines,
+    samples,
+    secrets,
+    security,
+    sign_in,
+    tail,
+    words,
+)
 
 
 def init_app(app: Flask) -> None:
@@ -25,6 +37,6 @@ def init_app(app: Flask) -> None:
     pages.before_request(sign_in.require_account)
     pages.after_request(security.keep_private)
     # secrets.bp is that of the environments' pages
-    for module in (fleet, nodes, pipelines, secrets, actions, adoption, tail):
+    for module in (fleet, nodes, pipelines, secrets, actions, adoption, samples, tail):
         pages.register_blueprint(module.bp)
     app.register_blueprint(pages)

@@ -215,6 +215,7 @@ def paint(pipeline_id: str, target_count: int | None) -> Picture:
     parts = {
         "progress": live.draw(
             "pipelines/progress.html",
+            pipeline=pipeline,
             progress=latest,
             target_count=target_count,
             unknown_since=switchboard().unknown_since,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from flask import Flask, current_app, url_for
 
@@ -25,6 +27,7 @@ def init_app(app: Flask) -> None:
     app.add_template_filter(short_version)
     app.add_template_filter(plural)
     app.add_template_filter(reason)
+    app.add_template_filter(pretty_json)
     app.add_template_global(asset)
     app.add_template_global(roles.may)
 
@@ -62,6 +65,11 @@ def short_version(text: str | None) -> str | None:
 def reason(error: str) -> str:
     """A pipeline's *error* from where it says something: Vector begins with a list of the files it has read."""
     return _FILES_READ.sub("", error) or error
+
+
+def pretty_json(value: Any) -> str:
+    """A JSON value for people: indented, and in its own letters."""
+    return json.dumps(value, indent=2, ensure_ascii=False)
 
 
 def plural(number: int, one: str, many: str | None = None) -> str:

@@ -60,6 +60,11 @@ def action(fields: dict[str, str]) -> Message:
     return make({"type": MessageType.ACTION.value, **fields})
 
 
+def sample_request(fields: dict[str, Any]) -> Message:
+    """Ask an agent for samples; *fields* are ``requestId``, ``pipelineId``, ``componentKeys``, ``limit``."""
+    return make({"type": MessageType.SAMPLE_REQUEST.value, **fields})
+
+
 def poll_interval(interval_ms: int) -> Message:
     """Tell an agent its new poll interval in milliseconds."""
     return make({"type": MessageType.POLL_INTERVAL.value, "intervalMs": interval_ms})
@@ -100,8 +105,9 @@ def merge(older: Message, newer: Message) -> Message | None:
 
 
 Subject = str
-"""What wants to know that its message was written: a deployment's id, or ``action-`` and an action's."""
+"""What wants to know that its message was written: a deployment's id, or a prefix and an action's or request's."""
 ACTION_SUBJECT = "action-"
+SAMPLE_SUBJECT = "sample-"
 
 
 @dataclass(frozen=True, slots=True)

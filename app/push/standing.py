@@ -19,8 +19,8 @@ class Standing:
     """False for a revoked node."""
     wanted_revision: str
     is_behind: bool
-    has_action: bool = False
-    """Whether an action waits that the node was not told of yet."""
+    is_asked: bool = False
+    """Whether an action or a request for samples waits that the node was not told of yet."""
 
 
 class Questions(Protocol):
@@ -32,8 +32,8 @@ class Questions(Protocol):
     def nonces(self, environment_ids: Sequence[str]) -> dict[str, str]:
         """The nonce of each environment: another one means that its nodes may have to do something else."""
 
-    def with_action(self, environment_ids: Sequence[str]) -> set[str]:
-        """The nodes of these environments that were not told yet of an action that waits for them."""
+    def untold(self, environment_ids: Sequence[str]) -> set[str]:
+        """The nodes of these environments that were not told yet of what waits for them: actions, requests."""
 
     def poll_interval_ms(self) -> int | None:
         """The interval that agents of others are to be told, who do not read it: ``None`` if it is the usual one."""

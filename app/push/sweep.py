@@ -79,7 +79,7 @@ class Sweep:
                 if standings is not None and self._send_away(connection, standing):
                     continue
                 is_up_to_date = standing is not None and connection.revision == standing.wanted_revision
-                if standing is None or not is_up_to_date or standing.has_action:
+                if standing is None or not is_up_to_date or standing.is_asked:
                     self._hub.deliver(connection, messages.CONNECTED)
                 else:
                     _settle(connection, standing)
@@ -99,7 +99,7 @@ class Sweep:
     def run_once(self, *, at_once: bool) -> None:
         """Nudge all connections that are behind, paced; *at_once* also those whose next turn has not come.
 
-        So are those for whose nodes an action waits that was not handed over: a lost push is found here.
+        So are those for whose nodes an action or request waits that was not handed over: a lost push is found here.
         A node that was found up to date is asked about again once its environment's nonce is another one, which
         is so after everything that changes what it must do or ends its token. Every tenth sweep trusts nobody.
         """
@@ -119,7 +119,7 @@ class Sweep:
                 if not connection.is_closed and not self._send_away(connection, standing):
                     assert standing is not None
                     _settle(connection, standing)
-                    if standing.is_behind or standing.has_action:
+                    if standing.is_behind or standing.is_asked:
                         behind.append(connection.node_id)
         due, fresh = self._patience.due(behind, now), self._patience.is_new
         if at_once:
@@ -140,7 +140,7 @@ class Sweep:
             try:
                 environment_ids = sorted({connection.environment_id for connection in held})
                 nonces = self._questions.nonces(environment_ids)
-                asked = self._questions.with_action(environment_ids)
+                asked = self._questions.untold(environment_ids)
             except Exception:
                 log.exception("cannot ask the database what has changed for %d nodes", len(held))
                 return []

@@ -72,6 +72,7 @@ class ScriptedServer:
         self.enrollments: list[JSON] = []
         self.heartbeats: list[JSON] = []
         self.samples: list[JSON] = []
+        self.samples_status = 200
         self.files: dict[str, bytes] = {}
         """What other paths answer; a value that begins with `http` is a redirect."""
         self.downloads: list[str] = []
@@ -232,8 +233,9 @@ class _Handler(BaseHTTPRequestHandler):
                 script.heartbeats.append(body)
             self.answer(script.heartbeat_status, {"ok": True})
         elif self.path == "/api/agent/samples":
-            script.samples.append(body)
-            self.answer(200, {"ok": True})
+            if script.samples_status == 200:
+                script.samples.append(body)
+            self.answer(script.samples_status, {"ok": True})
 
     def answer(self, status: int, body: JSON | None = None, headers: dict[str, str] | None = None) -> None:
         content = json.dumps(body).encode() if body is not None else b""

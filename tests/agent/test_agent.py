@@ -352,19 +352,6 @@ def test_messages_that_it_does_not_know_are_logged_and_ignored(
     assert len(scripted_server.sockets) == 1
 
 
-def test_a_sample_request_is_answered_with_an_error(
-    agent: AgentProcess, scripted_server: ScriptedServer
-) -> None:
-    """So that the page does not wait for what does not come."""
-    scripted_server.socket().send(
-        {"type": "sample_request", "requestId": "s1", "pipelineId": "p1", "componentKeys": ["in"], "limit": 5}
-    )
-    (body,) = until(lambda: scripted_server.samples)
-
-    assert body["results"][0] | {"error": ""} == {"requestId": "s1", "componentKey": "in", "error": ""}
-    assert body["results"][0]["error"].startswith("cannot sample")
-
-
 def test_a_restart_is_done_once_and_acknowledged(
     agent: AgentProcess, scripted_server: ScriptedServer
 ) -> None:

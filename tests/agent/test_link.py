@@ -36,7 +36,7 @@ from agent.protocol import CloseCode
                 "componentKeys": ["a"],
                 "limit": 5,
             },
-            SampleRequested(SampleRequest("s", "p", ("a",))),
+            SampleRequested(SampleRequest("s", "p", ("a",), 5)),
         ),
         ({"type": "sample_request", "requestId": "s"}, None),
         ({"type": "tap_start", "requestId": "r"}, None),

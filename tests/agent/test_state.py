@@ -12,9 +12,7 @@ from agent.actions import (
     Exit,
     FetchConfig,
     OpenLink,
-    PostSamples,
     ProbeChild,
-    SampleResult,
     SavePlan,
     SendHeartbeat,
     StartChild,
@@ -39,15 +37,12 @@ from agent.events import (
     LinkOpened,
     Nudged,
     PollIntervalPushed,
-    SampleRequested,
-    SamplesFailed,
-    SamplesPosted,
     TerminationRequested,
     Ticked,
 )
-from agent.plan import Intervals, Memory, PendingAction, SampleRequest
+from agent.plan import Intervals, Memory, PendingAction
 from agent.protocol import CloseCode
-from agent.state import SAMPLES_UNSUPPORTED, Agent
+from agent.state import Agent
 from tests.agent.playbook import Playbook, plan, spec
 
 URL = "ws://server/api/agent/ws"
@@ -444,25 +439,6 @@ def test_an_action_is_done_once_however_often_it_is_told() -> None:
 
     story.after(1) << SendHeartbeat
     assert len(story.last.completed_actions) == 1
-
-
-def test_a_sample_request_is_answered_with_an_error_once_and_by_heartbeat_if_that_fails() -> None:
-    """A page that waits for samples must not wait for two minutes to hear that there are none."""
-    story = fetched()
-    request = SampleRequest("s1", "p1", ("a", "b"))
-    results = tuple(SampleResult("s1", key, SAMPLES_UNSUPPORTED) for key in "ab")
-    story >> SampleRequested(request) << PostSamples("s1", results)
-    story >> SampleRequested(request)
-
-    story >> SamplesFailed("s1")
-    story.after(1) << SendHeartbeat
-    assert story.last.sample_results == results
-    story >> HeartbeatSent(2)
-
-    story >> SampleRequested(SampleRequest("s2", "p1", ("a",))) << PostSamples
-    story >> SamplesPosted("s2") >> SamplesFailed("s1")
-    story.until_due()
-    assert all(a.sample_results == () for a in story.any_more() if isinstance(a, SendHeartbeat))
 
 
 def test_a_pushed_poll_interval_replaces_the_poll_interval() -> None:

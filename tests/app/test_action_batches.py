@@ -177,7 +177,8 @@ def test_an_update_goes_on_from_wave_to_wave(crowd: Crowd) -> None:
         held = [row for row in crowd.rows(batch_id) if row["expiresAt"] is None]
         assert {row["status"] for row in held} <= {"PENDING"}
         assert len(held) == 3 - index
-        crowd.heartbeat(index, agentVersion="9.9.9")
+        done = {"actionId": crowd.offered(index)}
+        crowd.heartbeat(index, agentVersion="9.9.9", completedActions=[done])
     batch = crowd.batch(batch_id)
     assert (batch["counts"]["COMPLETED"], batch["wave"], batch["haltedAt"]) == (4, 4, None)
     assert crowd.told() == []

@@ -470,12 +470,12 @@ def test_the_sweep_hears_of_actions_that_were_not_handed_over(
     """An open action makes nobody behind; a written push hands it over, and then the sweep is silent."""
     revision = asking.config().get_json()["configRevision"]
     asking.heartbeat(configRevision=revision)
-    assert questions.with_action([asking.environment_id]) == set()
+    assert questions.untold([asking.environment_id]) == set()
     action_id = asking.ask()
-    assert questions.with_action([asking.environment_id]) == {asking.id}
-    assert questions.with_action(["nope"]) == set()
+    assert questions.untold([asking.environment_id]) == {asking.id}
+    assert questions.untold(["nope"]) == set()
     standing = questions.standings([asking.id])[asking.id]
-    assert (standing.has_action, standing.is_behind) == (True, False)
+    assert (standing.is_asked, standing.is_behind) == (True, False)
     assert asking.script.get(f"/nodes/{asking.id}")["behind"] is False
     questions.record_nudged([(ACTION_SUBJECT + action_id, "another", utc_now())])
     assert asking.status(action_id) == "PENDING"
@@ -483,11 +483,11 @@ def test_the_sweep_hears_of_actions_that_were_not_handed_over(
         questions.record_nudged([(ACTION_SUBJECT + action_id, asking.id, utc_now())])
     row = asking.action(action_id)
     assert (row["status"], row["attempts"]) == ("DELIVERED", 1)
-    assert questions.with_action([asking.environment_id]) == set()
-    assert questions.standings([asking.id])[asking.id].has_action is False
+    assert questions.untold([asking.environment_id]) == set()
+    assert questions.standings([asking.id])[asking.id].is_asked is False
     asking.ask(pipelineId=asking.pipeline_id)
     asking.age(expires_at=timedelta(hours=2))
-    assert questions.with_action([asking.environment_id]) == set()
+    assert questions.untold([asking.environment_id]) == set()
 
 
 def test_old_actions_are_forgotten(asking: Asking) -> None:

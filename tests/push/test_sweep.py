@@ -49,7 +49,7 @@ class Database:
     def nonces(self, environment_ids: Sequence[str]) -> dict[str, str]:
         return dict.fromkeys(environment_ids, self.nonce)
 
-    def with_action(self, environment_ids: Sequence[str]) -> set[str]:
+    def untold(self, environment_ids: Sequence[str]) -> set[str]:
         return self.acting
 
     def record_nudged(self, written: Sequence[tuple[str, str, datetime]]) -> None: ...

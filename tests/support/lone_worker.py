@@ -42,7 +42,7 @@ class BadDatabase:
         self._fail()
         return {}
 
-    def with_action(self, environment_ids: Sequence[str]) -> set[str]:
+    def untold(self, environment_ids: Sequence[str]) -> set[str]:
         self._fail()
         return set()
 
