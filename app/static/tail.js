@@ -2,6 +2,7 @@
 
 const MOST_LINES = 200;
 const SILENT_MS = 10000;
+const DRAW_MS = 200;
 
 const section = document.getElementById("tail");
 const form = section?.querySelector("form");
@@ -13,6 +14,8 @@ let source = null;
 let stopAt = null;
 let silence = null;
 let count = 0;
+let lines = [];
+let drawing = null;
 
 function tell(text) {
   state.textContent = text;
@@ -41,6 +44,7 @@ async function start() {
 function follow({ events, stop }) {
   stopAt = stop;
   count = 0;
+  lines = [];
   list.textContent = "";
   list.hidden = false;
   button.textContent = "Stop";
@@ -50,6 +54,7 @@ function follow({ events, stop }) {
   source.addEventListener("open", () => {
     // Whoever connects again is sent all that is kept.
     count = 0;
+    lines = [];
     list.textContent = "";
   });
   source.addEventListener("event", (event) => show(JSON.parse(event.data).text));
@@ -60,12 +65,20 @@ function follow({ events, stop }) {
 }
 
 function show(text) {
-  clearTimeout(silence);
-  const isAtEnd = list.scrollTop + list.clientHeight >= list.scrollHeight - 4;
-  list.append(`${text}\n`);
-  while (list.childNodes.length > MOST_LINES) list.firstChild.remove();
-  if (isAtEnd) list.scrollTop = list.scrollHeight;
+  lines.push(text);
   count += 1;
+  drawing ??= setTimeout(draw, DRAW_MS);
+}
+
+/** Several times a second at most: to lay the list out for each event would keep a slow machine from everything else. */
+function draw() {
+  drawing = null;
+  if (source === null) return;
+  clearTimeout(silence);
+  lines.splice(0, Math.max(0, lines.length - MOST_LINES));
+  list.textContent = lines.join("
+");
+  list.scrollTop = list.scrollHeight;
   tell(`${count.toLocaleString()} ${count === 1 ? "event" : "events"}, the last ${MOST_LINES} shown`);
 }
 
@@ -80,7 +93,7 @@ function end(text) {
 
 function stop() {
   if (stopAt === null) return;
-  fetch(stopAt, { method: "POST", body: body(), keepalive: true }).catch(() => {}); // it ends by itself, then
+  fetch(stopAt, { method: "POST", body: body() }).catch(() => {}); // it ends by itself, then
   end("Stopped.");
 }
 
@@ -89,4 +102,8 @@ form?.addEventListener("submit", (event) => {
   if (source === null) start();
   else stop();
 });
-addEventListener("pagehide", stop);
+addEventListener("pagehide", () => {
+  if (stopAt === null) return;
+  navigator.sendBeacon(stopAt, body()); // a fetch may be dropped with the page
+  end("Stopped.");
+});

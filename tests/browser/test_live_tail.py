@@ -16,7 +16,7 @@ __all__ = ["browser", "context", "email", "environment_id"]
 def test_events_appear_while_the_page_is_open(
     context: BrowserContext, server: Server, operator: Operator, environment_id: str, tmp_path: Path
 ) -> None:
-    """Pick a component, see its events, stop; leaving the page stops it as well, and nothing piles up."""
+    """Pick a component, see its events, stop; nothing piles up."""
     pipeline_id = operator.create_pipeline(environment_id, "access-log", YAML)["id"]
     page = context.new_page()
     page.goto(f"/pipelines/{pipeline_id}")
@@ -36,10 +36,5 @@ def test_events_appear_while_the_page_is_open(
         page.get_by_role("button", name="Stop", exact=True).click()
         expect(page.get_by_text("Stopped.")).to_be_visible()
         until(lambda: agent.taps == 0)
-
-        page.get_by_role("button", name="Start", exact=True).click()
-        expect(page.locator("#tail-state")).to_contain_text("events, the last 200 shown", timeout=30_000)
-        page.goto("/")
-        until(lambda: agent.taps == 0, what="the end of the tail that nobody sees")
     finally:
         agent.stop()
