@@ -28,8 +28,12 @@ MOST_NODES = 40
 
 
 @pytest.fixture
-def image(tmp_path: Path) -> Stage:
-    """Every instruction carried out, with packages installed into an environment of the image's own."""
+def image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
+    """Every instruction carried out, with packages installed into an environment of the image's own.
+
+    Not compiled: that takes longer than all the rest, and changes nothing of what is tested.
+    """
+    monkeypatch.setenv("PIP_NO_COMPILE", "1")
     names = read_context(PROJECT, files_of_a_clone())
     context = copy_files(names, tmp_path / "context")
     return build(PROJECT / "Dockerfile", context, tmp_path / "image")

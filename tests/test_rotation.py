@@ -76,7 +76,10 @@ def test_a_new_value_restarts_exactly_the_pipeline_that_names_it(
         what="both agents' pipelines",
     )
     until(lambda: first.exists() and first.read_bytes() == PEM, seconds=30, what="the certificate's lines")
-    sockets = [puppet.connect({"X-Config-Revision": puppet.follow()}) for puppet in puppets]
+    sockets = [
+        puppet.connect({"X-Config-Revision": puppet.follow(), "X-Agent-Instance": "ours"})
+        for puppet in puppets
+    ]
     until(
         lambda: all(operator.node(puppet.node_id)["push"]["connected"] for puppet in puppets),
         what="the puppets' sockets",

@@ -76,8 +76,7 @@ function draw() {
   if (source === null) return;
   clearTimeout(silence);
   lines.splice(0, Math.max(0, lines.length - MOST_LINES));
-  list.textContent = lines.join("
-");
+  list.textContent = lines.join("\n");
   list.scrollTop = list.scrollHeight;
   tell(`${count.toLocaleString()} ${count === 1 ? "event" : "events"}, the last ${MOST_LINES} shown`);
 }
