@@ -235,7 +235,10 @@ class Place:
             self.redis_is_up = True
 
     def mend(self) -> None:
-        """Start what does not run, and deploy what is good where it is not."""
+        """Start what does not run, deploy what is good where it is not, and press Retry where a good one failed.
+
+        A new version's child that was killed as it started counts as one that died early: for minutes, else.
+        """
         self.start_redis()
         self.start_server()
         for agent in self.agents:
@@ -243,6 +246,12 @@ class Place:
         for name, is_good in self._is_good.items():
             if not is_good:
                 self.deploy(name, "new")
+        for agent in self.agents:
+            for state in self.operator.node(agent.node_id)["pipelines"]:
+                if state["failedVersion"] == state["wantedVersion"]:
+                    retry = {"action": "restart", "pipelineId": state["pipelineId"]}
+                    # Refused where it was asked for already.
+                    self.operator.request("POST", f"/nodes/{agent.node_id}/actions", retry)
 
     # looking
 
