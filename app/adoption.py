@@ -34,6 +34,18 @@ def listing() -> list[RefusedToken]:
         ) from error
 
 
+def find(fingerprint: str) -> RefusedToken:
+    """The refused token with this *fingerprint*.
+
+    :raises NotFoundError: none was refused within the hour.
+    :raises UnavailableError: Redis is away.
+    """
+    token = next((each for each in listing() if each.fingerprint == fingerprint), None)
+    if token is None:
+        raise NotFoundError("No token with this fingerprint was refused within the last hour.")
+    return token
+
+
 def adopt(fingerprint: str, environment_id: str, name: str | None, actor: Actor) -> str:
     """Make a node of the agent behind *fingerprint*, whose token is good from now on; the node's id.
 
@@ -43,9 +55,7 @@ def adopt(fingerprint: str, environment_id: str, name: str | None, actor: Actor)
     :raises ConflictError: the token is a node's already.
     :raises UnavailableError: Redis is away.
     """
-    token = next((each for each in listing() if each.fingerprint == fingerprint), None)
-    if token is None:
-        raise NotFoundError("No token with this fingerprint was refused within the last hour.")
+    token = find(fingerprint)
     node_id = new_id()
     checked = names.checked(name or token.address or "adopted", MAX_HOSTNAME_CHARACTERS)
 

@@ -33,6 +33,7 @@ def listing() -> ResponseReturnValue:
 def adopt(fingerprint: str) -> ResponseReturnValue:
     """Make a node of one."""
     access.require_unlimited("agents that belong to none")
+    adoption.find(fingerprint)
     body = requests.body(schemas.Adoption)
     node_id = adoption.adopt(fingerprint, body.environment_id, body.name, access.actor())
     return jsonify(rows.node(fleet.node(node_id))), 201
