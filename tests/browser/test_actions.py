@@ -1,5 +1,6 @@
 """Restart and Retry as somebody presses them, with a real agent behind."""
 
+import random
 import socket
 from collections.abc import Iterator
 
@@ -28,9 +29,19 @@ sinks:
 
 @pytest.fixture
 def taken() -> Iterator[socket.socket]:
-    """A listening socket, on a port that nobody else can have while it is open."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        yield listener
+    """A listening socket, on a port that nobody else has while it is open, nor is given right after that.
+
+    So it is none of those that the kernel hands out (from 32768 on).
+    """
+    for port in random.sample(range(20_000, 32_000), 100):
+        try:
+            listener = socket.create_server(("127.0.0.1", port))
+        except OSError:
+            continue
+        with listener:
+            yield listener
+        return
+    raise AssertionError("no port between 20000 and 32000 is free")
 
 
 def test_what_failed_by_something_outside_is_retried_without_a_deploy(
