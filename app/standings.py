@@ -24,7 +24,7 @@ from app.clock import utc_now
 from app.database import current_engine, engine_of_its_own, transaction, using
 from app.models import Environment, Node, NodeAction, NodePipeline, SampleRequestNode
 from app.push.deadlines import deadline
-from app.push.messages import ACTION_SUBJECT, SAMPLE_SUBJECT
+from app.push.messages import ACTION_SUBJECT, PREFIXES, SAMPLE_SUBJECT
 from app.push.standing import Standing
 
 DEADLINE_SECONDS = 8.0
@@ -82,7 +82,7 @@ class DatabaseQuestions:
             ]
 
         actions, requests = about(ACTION_SUBJECT), about(SAMPLE_SUBJECT)
-        deploys = [each for each in written if not each[0].startswith((ACTION_SUBJECT, SAMPLE_SUBJECT))]
+        deploys = [each for each in written if not each[0].startswith(PREFIXES)]
         with self._asking():
             if deploys:
                 deployments.record_nudged(deploys)

@@ -108,6 +108,8 @@ Subject = str
 """What wants to know that its message was written: a deployment's id, or a prefix and an action's or request's."""
 ACTION_SUBJECT = "action-"
 SAMPLE_SUBJECT = "sample-"
+PREFIXES = (ACTION_SUBJECT, SAMPLE_SUBJECT)
+"""What has none of these is a deployment's id."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from app.push.connection import Connection
 from app.push.fleet_watch import FleetWatch
 from app.push.hub import Hub
 from app.push.inbox import gather
-from app.push.messages import ACTION_SUBJECT, Close, Receipt
+from app.push.messages import ACTION_SUBJECT, PREFIXES, Close, Receipt
 from app.push.presence import Registry
 from app.push.records import Records
 from app.push.redis_gate import RedisAwayError
@@ -268,12 +268,12 @@ class Worker:
             # One line a turn, not one a node: a deploy may concern ten thousand.
             receipts = [receipt for waiting in inbox.nudges.values() for _, receipt in waiting]
             subjects = {subject for receipt in receipts for subject in receipt.subjects}
-            deployments = {subject for subject in subjects if not subject.startswith(ACTION_SUBJECT)}
+            deployments = {subject for subject in subjects if not subject.startswith(PREFIXES)}
             log.info(
                 "nudges written worker=%s nodes=%d actions=%d deployments=%s",
                 self.label,
                 len(inbox.nudges),
-                len(subjects) - len(deployments),
+                sum(subject.startswith(ACTION_SUBJECT) for subject in subjects),
                 ",".join(sorted(deployments)) or "-",
             )
 
