@@ -74,8 +74,8 @@ class RedisProxy:
             if self._trigger is None or not all(word in data for word in self._trigger[0]):
                 return False
             act, self._trigger = self._trigger[1], None
+        self.swallowed = data  # before *act*, which may end the asker's connection and with it the test's wait
         act()
-        self.swallowed = data
         self._cut()
         return True
 
