@@ -1,10 +1,7 @@
 """A live tail with agent B: what is pushed to it, what comes back, and what whoever watches is shown of it."""
 
 import json
-import socket
 import time
-from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 import redis
@@ -15,38 +12,12 @@ from tests.conformance.test_agents import Place, b, place
 from tests.conformance.test_hold import unreadable
 from tests.conformance.test_materials import pem, put
 from tests.support.api import AgentByHand
-from tests.support.event_stream import EventStream
+from tests.support.live_tail import next_of, tail
 from tests.support.server import Server
 from tests.support.until import until
 from tools.redis_server import RedisServer
 
 __all__ = ["b", "place"]
-
-
-def tail(place: Place, request_id: str) -> EventStream:
-    """The operator's end of a live tail."""
-    url = urlsplit(place.operator.url)
-    dialled = socket.create_connection((url.hostname, url.port), timeout=10)
-    token = str(place.operator.session.headers["Authorization"])
-    dialled.sendall(
-        f"GET /api/v1/taps/{request_id}/events HTTP/1.1\r\nHost: {url.netloc}\r\nAuthorization: {token}\r\n"
-        "Connection: close\r\n\r\n".encode()
-    )
-    stream = EventStream(dialled, chunks=None)
-    stream.head = stream._until(b"\r\n\r\n", 10).decode()
-    assert " 200 " in stream.head, stream.head
-    if "chunked" in stream.head.lower():
-        stream.chunks, stream.buffer = stream.buffer, b""
-        stream._unpack()
-    return stream
-
-
-def next_of(stream: EventStream, kind: str) -> Any:
-    """The data of the next event of this kind."""
-    while True:
-        name, data = stream.read_event(20)
-        if name == kind:
-            return data
 
 
 def test_a_live_tail_starts_shows_events_and_stops(b: AgentB, place: Place) -> None:
@@ -55,7 +26,7 @@ def test_a_live_tail_starts_shows_events_and_stops(b: AgentB, place: Place) -> N
     path = f"/pipelines/{place.pipeline_id}/taps"
     started = place.operator.call("POST", path, {"componentId": "made"})
     assert started["nodeId"] == place.node["id"]
-    stream = tail(place, started["requestId"])
+    stream = tail(place.operator, started["requestId"])
     assert json.loads(next_of(stream, "event")["text"]) == {"message": "event 0"}
     assert json.loads(next_of(stream, "event")["text"]) == {"message": "event 1"}
     place.operator.call("DELETE", f"/taps/{started['requestId']}")
@@ -77,7 +48,7 @@ def test_a_tail_that_nobody_watches_ends(
             f"{server.settings['SIGNALBOX_REDIS_PREFIX']}taps", {started["requestId"]: time.time() - 1}
         )
     until(lambda: b.taps == 0, what="the end of the tap on the node")
-    stream = tail(place, started["requestId"])
+    stream = tail(place.operator, started["requestId"])
     assert "nobody watched" in next_of(stream, "stopped")["reason"]
     stream.close()
 
@@ -91,7 +62,7 @@ def test_secrets_are_masked_by_the_server(b: AgentB, place: Place) -> None:
     event = {"key hunter22": [{"auth": "Bearer hunter22"}], "inner": '{"a": "hunter22"}', "n": 1}
     assert b.call("POST", "tap-events", {**head, "events": [event, "hunter22"]}) == {"ok": True}
     b.call("POST", "tap-events", {**head, "status": "stopped", "reason": "cannot log in with hunter22"})
-    stream = tail(place, started["requestId"])
+    stream = tail(place.operator, started["requestId"])
     assert json.loads(next_of(stream, "event")["text"]) == {
         "key ***": [{"auth": "Bearer ***"}],
         "inner": '{"a": "***"}',
@@ -113,7 +84,7 @@ def test_a_tail_ends_where_a_secret_cannot_be_decrypted(b: AgentB, place: Place,
     with unreadable(server, place.environment_id):
         assert b.call("POST", "tap-events", {**head, "events": ["hunter22"]}) == {"ok": True}
         until(lambda: b.taps == 0, what="tap_stop")
-    stream = tail(place, started["requestId"])
+    stream = tail(place.operator, started["requestId"])
     assert stream.read_event(20) == ("event", {"text": '"before"'})
     name, data = stream.read_event(20)
     assert name == "stopped", "and nothing of what came meanwhile"
