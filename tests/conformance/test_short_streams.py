@@ -51,7 +51,7 @@ def test_b_derives_the_address_after_three_short_streams(
     proxy: CuttingProxy, start_server: StartServer, start_go: StartGoAgent
 ) -> None:
     """For good; the server neither damps it for the three nor shows it as gone, and pushes over the new one."""
-    server = start_server({"SIGNALBOX_PUBLIC_URL": f"{proxy.url}/cut"})
+    server = start_server({"SIGNALBOX_PUBLIC_URL": f"{proxy.url}/cut"}, workers=1)
     proxy.target = server.url
     place = Place.make(Operator(server.url, server.create_api_token()))
     agent = start_go(AgentB, proxy.url, place.token)
