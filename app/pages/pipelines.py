@@ -11,7 +11,7 @@ from app import action_batches, deploys, environments, pipelines, progress, taps
 from app.deploys import DeployOutcome
 from app.errors import ConflictError, InvalidInputError, SignalboxError
 from app.models import Pipeline
-from app.pages import live, roles, words
+from app.pages import flow, live, roles, words
 from app.pages.live import Picture
 from app.switchboard_process import switchboard
 
@@ -46,7 +46,7 @@ class Draft:
     node_selector: str = ""
     changelog: str = ""
     revision: str = ""
-    """``pipelines.draft_revision`` of what was edited; empty: of what is saved now."""
+    """``deploys.draft_revision`` of what was edited; empty: of what is saved now."""
 
     @classmethod
     def from_request(cls) -> Draft:
@@ -213,6 +213,7 @@ def paint(pipeline_id: str, target_count: int | None) -> Picture:
     is_other = pipelines.differs_from_wanted(pipeline_id)
     reporting = progress.count_reporting(pipeline_id)
     parts = {
+        **flow.parts(pipeline),
         "progress": live.draw(
             "pipelines/progress.html",
             pipeline=pipeline,
@@ -317,7 +318,7 @@ def _page(
         draft=draft or Draft.of(pipeline),
         draft_problems=pipelines.problems(pipeline.environment_id, pipeline.config_yaml),
         target_count=target_count,
-        revision=(draft and draft.revision) or pipelines.draft_revision(pipeline),
+        revision=(draft and draft.revision) or deploys.draft_revision(pipeline),
         overtaken=overtaken,
         picture=paint(pipeline_id, target_count),
         problem=problem,
