@@ -42,7 +42,7 @@ def place(graph: Graph) -> Placed | None:
     _order(rows, chains)
     y = _heights(rows, chains)
     boxes = {name: (MARGIN + layer[name] * (WIDTH + GAP_X), y[name, 0]) for name in graph.components}
-    height = max(y.values()) + HEIGHT + MARGIN
+    height = max(y[key] + _height(key) for row in rows for key in row) + MARGIN
     width = 2 * MARGIN + len(rows) * WIDTH + (len(rows) - 1) * GAP_X
     return Placed(width, height, boxes, [_path(edge, chain, layer, y) for edge, chain in chains])
 
@@ -119,9 +119,13 @@ def _heights(rows: list[list[Key]], chains: list[tuple[Edge, list[Key]]]) -> dic
         for key in row:
             own = [y[each] for each in before.get(key, ()) if each in y]
             y[key] = max(free, sum(own) // len(own) if own else free)
-            # An edge that passes needs less room than a box.
-            free = y[key] + (HEIGHT if key[1] == 0 else HEIGHT // 2) + GAP_Y
+            free = y[key] + _height(key) + GAP_Y
     return y
+
+
+def _height(key: Key) -> int:
+    """An edge that passes needs less room than a box."""
+    return HEIGHT if key[1] == 0 else HEIGHT // 2
 
 
 def _path(

@@ -11,7 +11,10 @@ from app.pages import (
     actions,
     adoption,
     fleet,
+    new_pipelines,
     nodes,
+    pipeline_reviews,
+    pipeline_versions,
     pipelines,
     samples,
     secrets,
@@ -33,6 +36,8 @@ def init_app(app: Flask) -> None:
     sign_in.init_app(app)
     app.register_blueprint(sign_in.bp)
 
+    # These add their views to the blueprint of the pipelines' pages, by being imported.
+    assert all((new_pipelines, pipeline_reviews, pipeline_versions))
     pages = Blueprint("pages", __name__)
     pages.before_request(sign_in.require_account)
     pages.after_request(security.keep_private)

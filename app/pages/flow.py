@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -133,6 +134,12 @@ def parts(pipeline: Pipeline) -> dict[str, Markup]:
             standing=standing,
         ),
     }
+
+
+def standings(pipeline_ids: Sequence[str]) -> dict[str, PipelineStanding]:
+    """How the nodes of these pipelines stand now; one that no node has is left out."""
+    heard_since = Clock(server_settings.intervals(), utc_now()).silent_before(None)
+    return snapshot(lambda session: pipeline_standings.of_pipelines(session, pipeline_ids, heard_since))
 
 
 @lru_cache(maxsize=32)
