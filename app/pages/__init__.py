@@ -10,6 +10,7 @@ from flask import Blueprint, Flask
 from app.pages import (
     actions,
     adoption,
+    editor,
     fleet,
     new_pipelines,
     nodes,
@@ -32,6 +33,7 @@ def init_app(app: Flask) -> None:
 
     security.init_app(app)
     words.init_app(app)
+    editor.init_app(app)
 
     sign_in.init_app(app)
     app.register_blueprint(sign_in.bp)
@@ -42,6 +44,6 @@ def init_app(app: Flask) -> None:
     pages.before_request(sign_in.require_account)
     pages.after_request(security.keep_private)
     # secrets.bp is that of the environments' pages
-    for module in (fleet, nodes, pipelines, secrets, actions, adoption, samples, tail):
+    for module in (fleet, nodes, editor, pipelines, secrets, actions, adoption, samples, tail):
         pages.register_blueprint(module.bp)
     app.register_blueprint(pages)
