@@ -12,6 +12,7 @@ from app.pages import (
     adoption,
     editor,
     fleet,
+    fleet_batches,
     new_pipelines,
     nodes,
     pipeline_reviews,
@@ -44,6 +45,6 @@ def init_app(app: Flask) -> None:
     pages.before_request(sign_in.require_account)
     pages.after_request(security.keep_private)
     # secrets.bp is that of the environments' pages
-    for module in (fleet, nodes, editor, pipelines, secrets, actions, adoption, samples, tail):
+    for module in (fleet, fleet_batches, nodes, editor, pipelines, secrets, actions, adoption, samples, tail):
         pages.register_blueprint(module.bp)
     app.register_blueprint(pages)

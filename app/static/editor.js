@@ -22,6 +22,8 @@ const editor = CodeMirror.fromTextArea(area, {
   indentUnit: 2,
   tabSize: 2,
   readOnly: area.readOnly,
+  // What is typed into lies inside of what scrolls, so that keys reach both.
+  inputStyle: "contenteditable",
   screenReaderLabel: label.textContent,
   // Tab moves on, as everywhere: nobody is caught in here.
   extraKeys: { Tab: false, "Shift-Tab": false, "Ctrl-Space": complete, Enter: breakLine },
@@ -44,9 +46,13 @@ function breakLine() {
 
 label.addEventListener("click", () => editor.focus());
 editor.on("change", () => editor.save());
+const field = editor.getInputField();
+field.setAttribute("role", "textbox");
+field.setAttribute("aria-multiline", "true");
+if (area.readOnly) field.setAttribute("aria-readonly", "true");
 if (help !== null) {
   help.hidden = false;
-  editor.getInputField().setAttribute("aria-describedby", "editor-keys editor-state");
+  field.setAttribute("aria-describedby", "editor-keys editor-state");
 }
 
 // ---- checking ----
