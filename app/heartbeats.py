@@ -9,7 +9,7 @@ from pydantic import Field
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from app import action_states, action_waves, deployments, sample_results
+from app import action_states, action_waves, deployments, metrics_history, sample_results
 from app.action_states import CompletedAction
 from app.clock import utc_now
 from app.database import transaction
@@ -99,6 +99,7 @@ def record(node: AuthenticatedNode, heartbeat: Heartbeat) -> None:
         # Of an older heartbeat too: what a node has seen it has seen.
         sample_results.record(node.id, node.environment_id, sample_results.readable(heartbeat.sample_results))
     if batch_ids is not None:
+        metrics_history.observe(node.id, heartbeat)
         switchboard().publish_fleet_changed(node.environment_id, [node.id])
         for batch_id in batch_ids:
             action_waves.advance(batch_id)
