@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 from app.clock import utc_now
 from app.database import snapshot, transaction
 from app.errors import InvalidInputError
+from app.ids import is_id
 from app.metrics_points import (
     DAY,
     HOST,
@@ -50,6 +51,7 @@ NODES_A_STEP = 100
 """Written, and rows rolled up, in one transaction."""
 MOST_WAITING = 50_000
 """Standings that wait to be written; more come only where the database is away, and then the next ones will do."""
+ID_LENGTH = 32
 MOST_PIPELINES = 50
 """Of one node whose history is kept."""
 MOST_POINTS = 1500
@@ -71,7 +73,9 @@ def observe(node_id: str, heartbeat: Heartbeat, at: float | None = None) -> None
         known = {name: heartbeat.host_metrics.get(name) for name in HOST_COUNTERS + HOST_LEVELS}
         values[HOST] = _numbers(known)
     for pipeline in heartbeat.pipelines[:MOST_PIPELINES]:
-        if pipeline.events_in is not None or pipeline.events_out is not None:
+        # Whatever else an agent names cannot be a pipeline of ours, nor may it pass for the host.
+        is_ours = len(pipeline.pipeline_id) == ID_LENGTH and is_id(pipeline.pipeline_id)
+        if is_ours and (pipeline.events_in is not None or pipeline.events_out is not None):
             said = (
                 pipeline.events_in,
                 pipeline.events_out,

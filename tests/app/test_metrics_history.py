@@ -100,3 +100,16 @@ def test_heartbeats_are_what_is_written(node: str, monkeypatch: pytest.MonkeyPat
     assert metrics_history.flush() == 0
     assert seen(node, MINUTE, 0, 60) == {0: (60, 60)}
     assert metrics_history.read(node, MINUTE, ZERO, ZERO + 60)[HOST][int(ZERO)][:3] == [60, 60, 30]
+
+
+def test_what_is_no_id_of_ours_has_no_history(node: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a name that cannot be stored nor one that passes for the machine undoes what others say."""
+    monkeypatch.setattr(metrics_history, "_waiting", {})
+    names = ("host", "é" * 100, PIPELINE)
+    for at in (0, 60):
+        pipelines = [
+            {"pipelineId": name, "version": 1, "status": "RUNNING", "eventsIn": at} for name in names
+        ]
+        metrics_history.observe(node, Heartbeat.model_validate({"pipelines": pipelines}), ZERO + at)
+    metrics_history.flush()
+    assert metrics_history.read(node, MINUTE, ZERO, ZERO + 60).keys() == {PIPELINE}
