@@ -16,6 +16,7 @@ from app import (
     audit,
     component_rates,
     deployments,
+    metrics_history,
     node_labels,
     revisions,
     sample_results,
@@ -117,6 +118,7 @@ def record(node: AuthenticatedNode, heartbeat: Heartbeat) -> None:
     if runs_other:
         switchboard().nudge([node.id], messages.config_changed(Reason.LABEL))
     if batch_ids is not None:
+        metrics_history.observe(node.id, heartbeat)
         switchboard().publish_fleet_changed(node.environment_id, [node.id])
         for batch_id in batch_ids:
             action_waves.advance(batch_id)
