@@ -15,7 +15,7 @@ agent:
 
 # Set up what the tests need, then check style and types and run every test.
 test: lint types
-	@$(VENV)/bin/python -m pytest -n 3
+	@$(VENV)/bin/python -m pytest -n 4 --dist worksteal
 
 # Measure the small set: sockets beside plain flask-sock, a storm of deploys, the way to an agent. Some minutes.
 bench: environment
