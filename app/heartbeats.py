@@ -9,13 +9,16 @@ from pydantic import Field
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from app import action_states, action_waves, deployments, sample_results
+from agent.protocol import Reason
+from app import action_states, action_waves, audit, deployments, node_labels, revisions, sample_results
 from app.action_states import CompletedAction
+from app.audit import Actor
 from app.clock import utc_now
 from app.database import transaction
 from app.enrollment import AuthenticatedNode
 from app.json_body import HostName, LogLine, LongText, ShortText, Wire, clean
 from app.models import Node, NodePipeline, Pipeline
+from app.push import messages
 from app.switchboard_process import switchboard
 
 MAX_PIPELINES = 1000
@@ -94,34 +97,81 @@ def record(node: AuthenticatedNode, heartbeat: Heartbeat) -> None:
     status. With ``bootId`` and ``seq`` an older heartbeat never undoes a newer one (hazard 28).
     """
     now = utc_now()
-    batch_ids = transaction(lambda session: _write(session, node, heartbeat, now))
+    runs_other = False
+    try:
+        batch_ids = transaction(lambda session: _write(session, node, heartbeat, now))
+    except _OtherLabelsError:
+        batch_ids, runs_other = transaction(lambda session: _write_with_labels(session, node, heartbeat, now))
     if heartbeat.sample_results:
         # Of an older heartbeat too: what a node has seen it has seen.
         sample_results.record(node.id, node.environment_id, sample_results.readable(heartbeat.sample_results))
+    if runs_other:
+        switchboard().nudge([node.id], messages.config_changed(Reason.LABEL))
     if batch_ids is not None:
         switchboard().publish_fleet_changed(node.environment_id, [node.id])
         for batch_id in batch_ids:
             action_waves.advance(batch_id)
 
 
-def _write(
+class _OtherLabelsError(Exception):
+    """The agent gives itself other labels: to judge them takes the environment's lock, which comes first."""
+
+
+def _write_with_labels(
     session: Session, authenticated: AuthenticatedNode, heartbeat: Heartbeat, now: datetime
+) -> tuple[set[str] | None, bool]:
+    """As ``_write``, with the agent's labels; and whether those make the node run something else (hazard 30)."""
+    environment_id = session.scalar(select(Node.environment_id).where(Node.id == authenticated.id))
+    if environment_id is None:
+        return None, False
+    revisions.lock(session, environment_id)
+    node = session.get(Node, authenticated.id, with_for_update={"key_share": True})
+    if node is None or node.environment_id != environment_id:
+        return None, False  # deleted or moved just now: its next heartbeat says the same again
+    labels = node_labels.bounded(heartbeat.labels or {})
+    runs_other = not _is_older(node, heartbeat) and node_labels.gains_or_loses(session, node, agent=labels)
+    if runs_other:
+        revisions.touch(session, environment_id)
+        audit.record(
+            session,
+            Actor(f"node {node.id}"),
+            "node.labels",
+            environment_id=environment_id,
+            subject_id=node.id,
+            node=node.name,
+            labels=labels,
+        )
+    return _write(session, authenticated, heartbeat, now, is_locked=True), runs_other
+
+
+def _is_older(node: Node, heartbeat: Heartbeat) -> bool:
+    return (
+        heartbeat.boot_id is not None
+        and heartbeat.seq is not None
+        and heartbeat.boot_id == node.boot_id
+        and heartbeat.seq <= (node.heartbeat_seq if node.heartbeat_seq is not None else -1)
+    )
+
+
+def _write(
+    session: Session,
+    authenticated: AuthenticatedNode,
+    heartbeat: Heartbeat,
+    now: datetime,
+    is_locked: bool = False,
 ) -> set[str] | None:
-    """The batches of actions in which this has ended something; ``None`` where nothing has changed."""
+    """The batches of actions in which this has ended something; ``None`` where nothing has changed.
+
+    :raises _OtherLabelsError: it has other labels than the node, and the environment is not locked.
+    """
     # Not FOR UPDATE: a deploy's new rows refer to the node's key, and must not wait for heartbeats (nor in a ring).
     node = session.get(Node, authenticated.id, with_for_update={"key_share": True})
     if node is None:
         return None
     node.last_seen_at = now
     node.authenticated_at = node.authenticated_at or now
-    is_older = (
-        heartbeat.boot_id is not None
-        and heartbeat.seq is not None
-        and heartbeat.boot_id == node.boot_id
-        and heartbeat.seq <= (node.heartbeat_seq if node.heartbeat_seq is not None else -1)
-    )
     completed = (heartbeat.completed_actions or [])[:MAX_COMPLETED_ACTIONS]
-    if is_older:
+    if _is_older(node, heartbeat):
         # What a node has done it has done, whenever we hear of it; the rest of it is out of date.
         late = action_states.Report(completed, None, None, acknowledges=True)
         return action_states.settle(session, node, late, now) or None
@@ -135,8 +185,10 @@ def _write(
     node.running_revision = heartbeat.config_revision
     node.tried_revision = heartbeat.tried_revision
     node.update_error = heartbeat.update_error
-    if heartbeat.labels is not None and heartbeat.labels != node.agent_labels:
-        node.agent_labels = bounded_labels(heartbeat.labels)
+    if heartbeat.labels is not None and (own := node_labels.bounded(heartbeat.labels)) != node.agent_labels:
+        if not is_locked:
+            raise _OtherLabelsError
+        node.agent_labels = own
     if heartbeat.host_metrics is not None:
         node.host_metrics = {
             clean(key)[:50]: value for key, value in list(heartbeat.host_metrics.items())[:50]
@@ -213,11 +265,6 @@ def _rate(before: int | None, now: int | None, seconds: float) -> float | None:
     if now is None or before is None or seconds <= 0.1:
         return None
     return round((now - before if now >= before else now) / seconds, 3)
-
-
-def bounded_labels(labels: dict[str, str]) -> dict[str, str]:
-    """An agent's own labels, cut to at most 64 with keys of 63 and values of 253 characters (hazard 30)."""
-    return {clean(key)[:63]: clean(value)[:253] for key, value in sorted(labels.items())[:64]}
 
 
 def _bounded_health(health: dict[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from agent import __version__
 from agent import settings as agent_settings
 from agent.protocol import CloseCode, DeploymentMode, MessageType, PipelineStatus, Reason
-from app import config, create_app, fleet
+from app import config, create_app, fleet_filter
 from app.operator_api import requests as operator_requests
 from tests.support import PROJECT
 
@@ -285,7 +285,7 @@ def test_nodes_can_be_listed_by_the_documented_statuses() -> None:
     """No more and no fewer, and lists are as long as it says."""
     (row,) = (row for row in rows(PROTOCOL) if row[0] == "`GET /nodes`")
     listed = set(re.search(r"`status` one of `([A-Z ]+)`", row[1])[1].split())  # type: ignore[index]
-    assert listed == {str(status) for status in fleet.STATUSES}, (
+    assert listed == {str(status) for status in fleet_filter.STATUSES}, (
         "docs/protocol.md, `GET /nodes`: other statuses"
     )
     limits = f"`limit` (1 to {operator_requests.MAX_LIMIT}, default {operator_requests.DEFAULT_LIMIT})"
