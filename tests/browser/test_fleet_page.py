@@ -22,7 +22,7 @@ from tests.support.api import AgentByHand, Operator
 from tests.support.server import Server
 
 PASSWORD = "correct horse battery"
-WAIT_MS = 20_000
+WAIT_MS = 40_000
 expect.set_options(timeout=WAIT_MS)
 YAML = """\
 sources:
