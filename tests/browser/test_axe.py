@@ -20,6 +20,7 @@ PAGES = {
     "pages.fleet.index": "/",
     "pages.fleet_batches.preview": "/fleet/actions?what=pause&node={node}",
     "pages.nodes.show": "/nodes/{node}",
+    "pages.nodes.channels": "/nodes/{node}/channels",
     "pages.pipelines.index": "/pipelines",
     "pages.pipelines.new": "/pipelines/new",
     "pages.pipelines.show": "/pipelines/{pipeline}",
