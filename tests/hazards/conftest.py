@@ -1,10 +1,12 @@
 """What the hazards' tests share: an application without a web server, and a small fleet of agents by hand."""
 
+import re
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import pytest
+import requests
 from flask import Flask
 
 from app import create_app
@@ -99,6 +101,11 @@ class Fleet:
             lambda: all(self.operator.node(agent.node_id)["push"]["connected"] for agent in agents),
             what="the agents' channels",
         )
+
+    def metrics(self) -> dict[str, float]:
+        """Every sample of ours by name and labels."""
+        text = requests.get(f"{self.operator.url}/metrics", timeout=10).text
+        return {name: float(value) for name, value in re.findall(r"^(signalbox_\S+) (\S+)$", text, re.M)}
 
     def agents(self, count: int) -> list[AgentByHand]:
         return [self.agent() for _ in range(count)]
