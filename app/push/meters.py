@@ -1,4 +1,7 @@
-"""What the push channel counts, and the fetches that it causes, for ``/metrics``. Sums over this master's workers (multiprocess mode)."""
+"""What the push channel counts, and the fetches that it causes, for ``/metrics``.
+
+Sums over this master's workers (multiprocess mode).
+"""
 
 from collections.abc import Sequence
 
