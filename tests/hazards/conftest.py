@@ -16,6 +16,7 @@ from tests.conftest import StartServer
 from tests.support.api import AgentByHand, Operator
 from tests.support.doors import Channel, Door
 from tests.support.event_stream import EventStream
+from tests.support.redis_proxy import RedisProxy
 from tests.support.server import Server, fresh_secrets
 from tests.support.until import until
 from tests.support.websocket_client import WebSocketClient
@@ -109,6 +110,14 @@ class Fleet:
 
     def agents(self, count: int) -> list[AgentByHand]:
         return [self.agent() for _ in range(count)]
+
+
+@pytest.fixture
+def redis_proxy(own_redis: RedisServer) -> Iterator[RedisProxy]:
+    """The way to ``own_redis``."""
+    proxy = RedisProxy(own_redis.url)
+    yield proxy
+    proxy.close()
 
 
 @pytest.fixture
