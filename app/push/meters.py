@@ -29,7 +29,9 @@ ASSEMBLIES = Counter(
     "signalbox_assemblies", "Times a worker has assembled what an environment's nodes must run"
 )
 CONFIG_ANSWERS = Counter(
-    "signalbox_config_answers", "Configurations that agents have asked for, by the answer's status", ["status"]
+    "signalbox_config_answers",
+    "Configurations that agents have asked for, by the answer's status",
+    ["status"],
 )
 PRESENCE_AGE = Gauge(
     "signalbox_presence_age_seconds",
