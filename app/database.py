@@ -181,7 +181,7 @@ def _until_not_busy(attempt: Callable[[], Result]) -> Result:
         try:
             return attempt()
         except (OperationalError, DBAPIError, sqlite3.OperationalError) as error:
-            if not _is_passing(error):
+            if not is_passing(error):
                 raise
             if time.monotonic() > deadline:
                 raise DatabaseBusyError(
@@ -191,7 +191,7 @@ def _until_not_busy(attempt: Callable[[], Result]) -> Result:
             pause = min(pause * 2, 0.1)
 
 
-def _is_passing(error: Exception) -> bool:
+def is_passing(error: Exception) -> bool:
     """Whether the same transaction may succeed when it is tried again."""
     original = error.orig if isinstance(error, DBAPIError) else error
     if isinstance(original, sqlite3.OperationalError):

@@ -25,6 +25,7 @@ from app import (
     assembly,
     deployments,
     enrollment,
+    heartbeat_body,
     heartbeats,
     node_actions,
     node_logs,
@@ -105,7 +106,7 @@ def enroll() -> ResponseReturnValue:
             os=body.os,
             agent_version=body.agent_version,
             vector_version=body.vector_version,
-            labels=heartbeats.bounded_labels(body.labels or {}),
+            labels=heartbeat_body.bounded_labels(body.labels or {}),
             install_id=body.install_id,
             address=request.remote_addr,
         ),
@@ -154,7 +155,7 @@ def config() -> ResponseReturnValue:
 @blueprint.post("/heartbeat")
 def heartbeat() -> ResponseReturnValue:
     """Take in what the node says runs."""
-    body = _read_report(heartbeats.Heartbeat)
+    body = _read_report(heartbeat_body.Heartbeat)
     if body is None:
         return jsonify(ok=True)
     heartbeats.record(g.node, body)

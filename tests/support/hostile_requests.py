@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from pydantic.alias_generators import to_camel
 
 from app.agent_api.schemas import Enrollment
-from app.heartbeats import Heartbeat
+from app.heartbeat_body import Heartbeat
 from app.node_logs import PipelineLines
 from app.taps import TapEvents
 
