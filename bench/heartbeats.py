@@ -9,6 +9,7 @@ heartbeat that was answered with 200 is looked for in the database.
 """
 
 import json
+import re
 import select
 import socket
 import statistics
@@ -55,6 +56,7 @@ def drive(
     poll = select.epoll()
     sockets: dict[int, socket.socket] = {}
     under_way: dict[int, tuple[float, Callable[[], None]]] = {}
+    received: dict[int, bytes] = {}
     spans: list[float] = []
     statuses: dict[int, int] = {}
 
@@ -75,16 +77,19 @@ def drive(
     started, cpu = time.perf_counter(), time.process_time()
     while under_way:
         for number, _ in poll.poll(30):
-            data = sockets[number].recv(65536)
+            data = received.pop(number, b"") + sockets[number].recv(65536)
+            if not _is_whole(data):
+                received[number] = data
+                continue
             now = time.perf_counter()
             begun, taken = under_way.pop(number)
-            status = int(data[9:12] or b"0")  # an answer is one small packet
+            status = int(data[9:12])
             statuses[status] = statuses.get(status, 0) + 1
             if status == 200:
                 taken()
                 spans.append(now - begun)
             if now - started < seconds:
-                if b"onnection: close" in data or not data:
+                if b"onnection: close" in data:
                     poll.unregister(number)
                     sockets.pop(number).close()
                     number = dial()
@@ -101,6 +106,14 @@ def drive(
         statuses=statuses,
         client_cores=cpu / took,
     )
+
+
+def _is_whole(data: bytes) -> bool:
+    head, end, body = data.partition(b"\r\n\r\n")
+    if not end:
+        return False
+    length = re.search(rb"content-length: *(\d+)", head, re.IGNORECASE)
+    return length is not None and len(body) >= int(length[1])
 
 
 class Beats:
@@ -131,7 +144,12 @@ class Beats:
                         "pipelineId": pipeline, "version": 1, "status": "RUNNING", "pid": 100, "uptimeSeconds": 5.5,
                         "eventsIn": count, "eventsOut": count, "errorsTotal": 0, "bytesIn": count, "bytesOut": count,
                         "componentMetrics": [
-                            {"componentId": name, "componentKind": "source", "receivedEvents": count, "sentEvents": count}
+                            {
+                                "componentId": name,
+                                "componentKind": "source",
+                                "receivedEvents": count,
+                                "sentEvents": count,
+                            }
                             for name in ("made", "gone")
                         ],
                         "recentLogs": ["INFO vector: started"] * 3,

@@ -1,4 +1,4 @@
-"""The server of `bench.heartbeats`: ours, beside an empty view; heartbeats each in a transaction of its own if asked."""
+"""The server of `bench.heartbeats`: ours, with an empty view; each heartbeat in its own transaction if asked."""
 
 import os
 from collections.abc import Sequence
