@@ -78,10 +78,7 @@ def request(
     """
     wish = checked(wish, agent_file.current())
     candidates = _candidates(environment_id, wish, node_ids, selector, only_failed)
-    connected: dict[str, bool | None] = {}
-    if wish.action == ActionType.SELF_UPDATE:
-        presence = switchboard().presence([node.id for node in candidates])
-        connected = {node_id: each.connected for node_id, each in presence.items()}
+    connected = _connected(wish, candidates)
 
     def work(session: Session) -> _Asked:
         return _write(session, environment_id, wish, actor, candidates, connected, max_failures)
@@ -94,6 +91,36 @@ def request(
         ) from None
     outcome = node_actions.tell(done.first, environment_id)
     return BatchAsked(done.batch_id, done.asked, outcome.pushed, outcome.error, done.skipped)
+
+
+def left_out(environment_id: str, wish: Wish, node_ids: Sequence[str]) -> list[Skipped]:
+    """Those of *node_ids* that ``request`` would leave out now, by name; nothing is asked.
+
+    :raises InvalidInputError: as ``request``.
+    """
+    wish = checked(wish, agent_file.current())
+    candidates = _candidates(environment_id, wish, node_ids, None, only_failed=False)
+    connected = _connected(wish, candidates)
+    now = utc_now()
+
+    def work(session: Session) -> list[Skipped]:
+        busy = node_actions.busy(session, [node.id for node in candidates], wish, now)
+        reasons = ((node, node_actions.refusal(node, wish, connected.get(node.id))) for node in candidates)
+        return [
+            Skipped(node.id, node.name, reason or busy[node.id])
+            for node, reason in reasons
+            if reason is not None or node.id in busy
+        ]
+
+    return transaction(work)  # what is overdue is written down on the way
+
+
+def _connected(wish: Wish, candidates: Sequence[Any]) -> dict[str, bool | None]:
+    """Who is connected, where that matters."""
+    if wish.action != ActionType.SELF_UPDATE:
+        return {}
+    presence = switchboard().presence([node.id for node in candidates])
+    return {node_id: each.connected for node_id, each in presence.items()}
 
 
 def _candidates(

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from app import audit, revisions, tokens
 from app.audit import Actor
 from app.clock import utc_now
-from app.database import db, transaction
+from app.database import reading, transaction
 from app.errors import ConflictError, NotFoundError, UnauthorizedError
 from app.ids import new_id
 from app.models import DeploymentNode, Environment, Node, NodePipeline
@@ -188,7 +188,7 @@ def authenticate(header: str | None) -> AuthenticatedNode:
     node_id = tokens.owner_of(token, "node") if token else None
     if token is None or node_id is None:
         raise UnauthorizedError("A node token is needed (Authorization: Bearer sbx_node_…).")
-    with db.engine.connect() as connection:
+    with reading() as connection:
         row = connection.execute(_BY_ID, {"node_id": node_id}).one_or_none()
     if (
         not tokens.matches(token, row.token_digest if row else None)
@@ -201,7 +201,7 @@ def authenticate(header: str | None) -> AuthenticatedNode:
 
 def _adopted(token: str) -> AuthenticatedNode:
     """The node that was made of another system's token: again one indexed read."""
-    with db.engine.connect() as connection:
+    with reading() as connection:
         row = connection.execute(_BY_DIGEST, {"digest": tokens.digest(token)}).one_or_none()
     if row is None:
         raise ForeignTokenError(FOREIGN_NODE_TOKEN)

@@ -36,6 +36,8 @@ class EnvironmentRow:
     created_at: datetime
     enrollment_hint: str | None
     """The end of the enrollment token; ``None`` before the first was made."""
+    selectable_agent_labels: list[str]
+    """Keys of agents' own labels that selectors of pipelines look at (hazard 30)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +214,7 @@ def _rows(ids: Sequence[str]) -> list[EnvironmentRow]:
             node_count,
             Environment.created_at,
             Environment.enrollment_hint,
+            Environment.selectable_agent_labels,
         )
         .where(Environment.id.in_(ids))
         .order_by(Environment.id.desc())

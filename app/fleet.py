@@ -11,32 +11,22 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, exists, func, literal, not_, or_, select, tuple_
+from sqlalchemy import ColumnElement, and_, func, literal, not_, or_, select
 
-from app import node_status, presence, server_settings
+from app import fleet_filter, presence, server_settings
 from app.assembly import selectable_labels
 from app.clock import utc_now
 from app.database import snapshot
-from app.errors import InvalidInputError, NotFoundError
+from app.errors import NotFoundError
+from app.fleet_filter import FleetFilter, Order, Query, read_all
 from app.ids import is_id
 from app.models import Environment, Node, NodePipeline, Pipeline
 from app.models.columns import JsonColumn
 from app.node_pipelines import PipelineState, pipeline_states
-from app.node_status import FAILED_STATUSES, Clock, NodeStatus, Plans
-from app.paging import DEFAULT_LIMIT, Page, decode_cursor, encode_cursor
+from app.node_status import Clock, NodeStatus, Plans
+from app.paging import DEFAULT_LIMIT, Page
 from app.push.presence import Presence
 from app.selectors import Selector
-
-Query = Select[*tuple[Any, ...]]
-
-BEHIND = "BEHIND"
-FAILED = "FAILED"
-REVOKED = "REVOKED"
-STATUSES = (*NodeStatus, BEHIND, FAILED, REVOKED)
-"""What nodes can be listed by; a revoked one is listed by nothing but that."""
-
-SCAN_ROWS = 1000
-"""How many nodes are looked at together where the database cannot judge a filter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +86,7 @@ class FleetCounts:
     behind: int
     failed: int
     unreachable: int
+    maintenance: int
 
 
 def nodes(
@@ -108,40 +99,41 @@ def nodes(
     limit: int = DEFAULT_LIMIT,
     cursor: str | None = None,
 ) -> NodePage:
-    """A page of nodes by name.
+    """A page of nodes by name, of those that a ``FleetFilter`` of these fields means.
 
-    :param status: one of ``STATUSES``.
-    :param connected: while Redis is away no node is known to be either.
-    :param label: looks at the agent's labels under the operator's.
-    :param q: a part of the name or the host name.
     :raises InvalidInputError: an unknown status, or the cursor is not one of this list.
     """
-    if status is not None and status not in STATUSES:
-        message = f"it is one of {', '.join(STATUSES)}"
-        raise InvalidInputError(
-            f"Nodes cannot be listed by that status: {message}.", [{"field": "status", "message": message}]
-        )
-    query = _query()
-    if environment_id is not None:
-        query = query.where(Node.environment_id == environment_id)
-    if q:
-        query = query.where(
-            or_(*(func.lower(text).contains(q.lower(), autoescape=True) for text in (Node.name, Node.host)))
-        )
-    chosen = _Filter.of(status, connected, label)
-    if status == NodeStatus.UNKNOWN:
-        query = query.where(Node.last_heartbeat_at.is_(None), Node.revoked_at.is_(None))
-    elif status == REVOKED:
-        query = query.where(Node.revoked_at.is_not(None))
-    elif status == FAILED:
-        query = query.where(_has_failed())
-    elif status == NodeStatus.UNREACHABLE:
-        query = query.where(_is_silent(chosen.clock, chosen.connected_ids))
-    after = decode_cursor(cursor, 2) if cursor is not None else None
-    found = _scan(query, chosen, limit + 1, after)
-    more = len(found) > limit
-    del found[limit:]
-    return Page(_rows(found), encode_cursor(found[-1].name, found[-1].id) if more else None)
+    wanted = FleetFilter(environment_id, status, connected, label, q)
+    return page(wanted, Order(), limit=limit, cursor=cursor)
+
+
+def page(
+    wanted: FleetFilter,
+    order: Order,
+    *,
+    limit: int = DEFAULT_LIMIT,
+    cursor: str | None = None,
+    before: str | None = None,
+) -> NodePage:
+    """The nodes that *wanted* means, in *order*: the first, those after *cursor*, or the last ones *before* one.
+
+    :raises InvalidInputError: an unknown status, or the cursor is not one of this list.
+    """
+    places = [order.place(each) if each is not None else None for each in (cursor, before)]
+    found = fleet_filter.find(wanted, order, limit + 1, after=places[0], before=places[1])
+    more = len(found.ids) > limit
+    if before is not None:
+        ids, places_found = found.ids[-limit:], found.places[-limit:]
+        has_next, has_previous = bool(ids), more
+    else:
+        ids, places_found = found.ids[:limit], found.places[:limit]
+        has_next, has_previous = more, cursor is not None and bool(ids)
+    by_id = {node.id: node for node in rows(ids)}
+    return Page(
+        [by_id[node_id] for node_id in ids if node_id in by_id],  # one may have gone between the two looks
+        order.cursor(places_found[-1]) if has_next else None,
+        order.cursor(places_found[0]) if has_previous else None,
+    )
 
 
 def node(node_id: str) -> NodeRow:
@@ -166,15 +158,17 @@ def counts(environment_id: str | None = None) -> FleetCounts:
     inside: list[ColumnElement[bool]] = [Node.environment_id == environment_id] if environment_id else []
     clock = Clock(server_settings.intervals(), utc_now())
     connected = presence.connected_ids(clock)
-    silent = select(Node.id).where(_is_silent(clock, connected), *inside)
-    failed = select(func.count()).select_from(Node).where(_has_failed(), *inside)
+    silent = select(Node.id).where(fleet_filter.is_silent(clock, connected), *inside)
+    failed = select(func.count()).select_from(Node).where(fleet_filter.has_failed(), *inside)
+    paused = select(func.count()).select_from(Node).where(fleet_filter.is_in_maintenance(), *inside)
     alike, others = _by_likeness(inside)
     # On one view of the database: a node that reports meanwhile would else be counted as it was and as it is.
-    ids, silent_ids, failures, classes, singles = snapshot(
+    ids, silent_ids, failures, pauses, classes, singles = snapshot(
         lambda session: (
             session.scalars(select(Node.id).where(*inside)).all(),
             session.scalars(silent).all(),
             session.scalar(failed) or 0,
+            session.scalar(paused) or 0,
             session.execute(alike).all(),
             session.execute(others).all(),
         )
@@ -182,9 +176,11 @@ def counts(environment_id: str | None = None) -> FleetCounts:
     return FleetCounts(
         nodes=len(ids),
         connected=None if connected is None else len(connected.intersection(ids)),
-        behind=sum(int(each.size) for each in _behind(classes)) + len(_behind(singles)),
+        behind=sum(int(each.size) for each in fleet_filter.behind(classes))
+        + len(fleet_filter.behind(singles)),
         failed=failures,
         unreachable=sum(1 for node_id in silent_ids if connected is None or node_id not in connected),
+        maintenance=pauses,
     )
 
 
@@ -197,52 +193,8 @@ def counts_of(nodes: Sequence[NodeRow]) -> FleetCounts:
         behind=sum(1 for node in nodes if node.behind),
         failed=sum(1 for node in nodes if node.has_failed),
         unreachable=sum(1 for node in nodes if node.is_unreachable),
+        maintenance=sum(1 for node in nodes if node.maintenance_mode and node.revoked_at is None),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Filter:
-    """What of a query the database cannot judge: presence, plans, labels in JSON."""
-
-    status: str | None
-    connected: bool | None
-    label: Selector | None
-    connected_ids: set[str] | None
-    clock: Clock
-
-    @classmethod
-    def of(cls, status: str | None, connected: bool | None, label: Selector | None) -> _Filter:
-        asks_presence = connected is not None or status in (NodeStatus.HEALTHY, NodeStatus.UNREACHABLE)
-        clock = Clock(server_settings.intervals(), utc_now())
-        connected_ids = presence.connected_ids(clock) if asks_presence else None
-        return cls(status, connected, label, connected_ids, clock)
-
-    @property
-    def leaves_out(self) -> bool:
-        """Whether any node can fail to pass."""
-        here = (BEHIND, NodeStatus.HEALTHY, NodeStatus.UNREACHABLE)
-        return self.label is not None or self.connected is not None or self.status in here
-
-    def passing(self, nodes: Sequence[Any]) -> list[Any]:
-        """Those of *nodes* that pass."""
-        if self.label is not None:
-            label = self.label
-            nodes = [node for node in nodes if label.matches({**node.agent_labels, **node.operator_labels})]
-        if self.connected is not None:
-            nodes = [node for node in nodes if self._is_connected(node) is self.connected]
-        if self.status in (NodeStatus.HEALTHY, NodeStatus.UNREACHABLE):
-            nodes = [
-                node
-                for node in nodes
-                if node.revoked_at is None
-                and self.clock.status(node, self._is_connected(node)) == self.status
-            ]
-        if self.status == BEHIND:
-            nodes = _behind(nodes)
-        return list(nodes)
-
-    def _is_connected(self, node: Any) -> bool | None:
-        return None if self.connected_ids is None else node.id in self.connected_ids
 
 
 def _query() -> Query:
@@ -269,48 +221,6 @@ def _query() -> Query:
         Node.last_heartbeat_at,
         Node.enrolled_at,
     ).join(Environment, Environment.id == Node.environment_id)
-
-
-def _has_failed() -> ColumnElement[bool]:
-    return and_(
-        Node.revoked_at.is_(None),
-        exists().where(
-            NodePipeline.node_id == Node.id,
-            or_(NodePipeline.status.in_(FAILED_STATUSES), NodePipeline.failed_version.is_not(None)),
-        ),
-    )
-
-
-def _is_silent(clock: Clock, connected_ids: set[str] | None) -> ColumnElement[bool]:
-    """Not heard from for so long that the node is unreachable, unless it is connected."""
-    silent_before = clock.silent_before(None if connected_ids is None else False)
-    return and_(
-        Node.revoked_at.is_(None),
-        Node.last_heartbeat_at.is_not(None),
-        or_(Node.last_seen_at.is_(None), Node.last_seen_at < silent_before),
-    )
-
-
-def _scan(query: Query, chosen: _Filter, most: int, after: list[str] | None) -> list[Any]:
-    """The first *most* nodes of *query*, by name, that pass; looked at in pieces of bounded size."""
-    query = query.order_by(Node.name, Node.id).limit(SCAN_ROWS if chosen.leaves_out else most)
-    found: list[Any] = []
-    while True:
-        piece = query if after is None else query.where(tuple_(Node.name, Node.id) > tuple_(*after))
-        read = _all(piece)
-        found += chosen.passing(read)
-        if len(found) >= most or len(read) < (SCAN_ROWS if chosen.leaves_out else most):
-            return found[:most]
-        after = [read[-1].name, read[-1].id]
-
-
-def _all(query: Query) -> Sequence[Any]:
-    return snapshot(lambda session: session.execute(query).all())
-
-
-def _behind(nodes: Sequence[Any]) -> list[Any]:
-    plans, versions = Plans(nodes), node_status.reported_versions(nodes)
-    return [node for node in nodes if plans.is_behind(node, versions.get(node.id, {}))]
 
 
 def _by_likeness(inside: Sequence[ColumnElement[bool]]) -> tuple[Query, Query]:
@@ -351,7 +261,7 @@ def _rows(nodes: Sequence[Any]) -> list[NodeRow]:
         .where(NodePipeline.node_id.in_(ids))
     )
     names = {}
-    for state, name in _all(query):
+    for state, name in read_all(query):
         reported[state.node_id][state.pipeline_id] = state
         names[state.pipeline_id] = name
     plans = Plans(nodes)

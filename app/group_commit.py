@@ -142,13 +142,21 @@ class GroupCommit(Generic[Item, Result]):
     def _commit(self, group: Sequence[_Entry[Item, Result]]) -> None:
         decided: list[tuple[_Entry[Item, Result], Result | None, Exception | None]] = []
 
-        def work(session: Session) -> None:
-            decided.clear()
-            decided.extend(self._write_or_halve(session, group))
+        def together(session: Session) -> None:
+            results = self._write(session, [entry.item for entry in group])
+            decided[:] = [(entry, result, None) for entry, result in zip(group, results, strict=True)]
+
+        def without_culprits(session: Session) -> None:
+            decided[:] = self._write_or_halve(session, group)
 
         try:
             with deadline(WAIT_SECONDS):
-                transaction(work)
+                try:
+                    transaction(together)
+                except Exception as error:
+                    if _is_of_all(error):
+                        raise
+                    transaction(without_culprits)
         except TimeoutError:
             decided = [
                 (entry, None, UnavailableError("The database does not answer; try again.", retry_after=5))
@@ -167,13 +175,18 @@ class GroupCommit(Generic[Item, Result]):
             with session.begin_nested():
                 results = self._write(session, [entry.item for entry in group])
         except Exception as error:
-            if isinstance(error, OperationalError) or is_passing(error):
+            if _is_of_all(error):
                 raise
             if len(group) == 1:
                 return [(group[0], None, _as_answer(error))]
             half = len(group) // 2
             return self._write_or_halve(session, group[:half]) + self._write_or_halve(session, group[half:])
         return [(entry, result, None) for entry, result in zip(group, results, strict=True)]
+
+
+def _is_of_all(error: Exception) -> bool:
+    """Whether *error* says something of the database, and nothing of what was to be written."""
+    return isinstance(error, (OperationalError, UnavailableError)) or is_passing(error)
 
 
 def _as_answer(error: Exception) -> Exception:

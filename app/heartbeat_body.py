@@ -78,11 +78,6 @@ class Heartbeat(Wire):
     """Read one by one, see ``app/sample_results.py``."""
 
 
-def bounded_labels(labels: dict[str, str]) -> dict[str, str]:
-    """An agent's own labels, cut to at most 64 with keys of 63 and values of 253 characters (hazard 30)."""
-    return {clean(key)[:63]: clean(value)[:253] for key, value in sorted(labels.items())[:64]}
-
-
 def bounded_metrics(metrics: dict[str, float | None]) -> dict[str, float | None]:
     """The host's figures, at most fifty."""
     return {clean(key)[:50]: value for key, value in list(metrics.items())[:50]}

@@ -16,14 +16,13 @@ from typing import Any, cast
 from sqlalchemy import BindParameter, Insert, Row, Table, Update, bindparam, delete, insert, select, update
 from sqlalchemy.orm import Session
 
-from app import action_states, deployments
+from app import action_states, deployments, node_labels
 from app.heartbeat_body import (
     MAX_COMPLETED_ACTIONS,
     MAX_LOG_LINES,
     Heartbeat,
     ReportedPipeline,
     bounded_health,
-    bounded_labels,
     bounded_metrics,
 )
 from app.models import Node, NodePipeline, Pipeline
@@ -50,6 +49,8 @@ class Outcome:
     """Whose pages are to be told; ``None`` where nothing has changed."""
     batch_ids: set[str] = field(default_factory=set)
     """The batches of actions in which it has ended something."""
+    has_other_labels: bool = False
+    """Whether its agent gives itself other labels than the node has; see ``app/reported_labels.py``."""
 
 
 _NODE = cast(Table, Node.__table__)
@@ -66,6 +67,7 @@ _LOCKED_NODES = (
         _NODE.c.heartbeat_seq,
         _NODE.c.agent_version,
         _NODE.c.vector_version,
+        _NODE.c.agent_labels,
     )
     .where(_NODE.c.id.in_(_IDS))
     .order_by(_NODE.c.id)
@@ -123,8 +125,6 @@ class _State:
         if heartbeat.deployment_mode is not None:
             is_known = heartbeat.deployment_mode in ("STANDALONE", "DOCKER")
             values["deployment_mode"] = heartbeat.deployment_mode if is_known else "UNKNOWN"
-        if heartbeat.labels is not None:
-            values["agent_labels"] = bounded_labels(heartbeat.labels)
         if heartbeat.host_metrics is not None:
             values["host_metrics"] = bounded_metrics(heartbeat.host_metrics)
         if heartbeat.agent_health is not None:
@@ -283,6 +283,8 @@ def _settle(
             session.flush()
         if beat.node_id in asked:
             outcome.batch_ids = action_states.settle(session, beat.node_id, _report(beat, is_fresh), beat.at)
+        if is_fresh and beat.heartbeat.labels is not None:
+            outcome.has_other_labels = node_labels.bounded(beat.heartbeat.labels) != state.row.agent_labels
         if is_fresh or outcome.batch_ids:
             outcome.environment_id = state.row.environment_id
     return outcomes

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from flask import Flask, current_app
 
-from app import action_waves, heartbeat_rows, sample_results
+from app import action_waves, heartbeat_rows, reported_labels, sample_results
 from app.clock import utc_now
 from app.enrollment import AuthenticatedNode
 from app.group_commit import GroupCommit
@@ -23,6 +23,8 @@ def record(node: AuthenticatedNode, heartbeat: Heartbeat) -> None:
     """
     commits: GroupCommit[Beat, Outcome] = current_app.extensions["heartbeat_commits"]
     outcome = commits.commit(Beat(node.id, heartbeat, utc_now()))
+    if outcome.has_other_labels:
+        reported_labels.record(node.id, heartbeat)
     if heartbeat.sample_results:
         # Of an older heartbeat too: what a node has seen it has seen.
         sample_results.record(node.id, node.environment_id, sample_results.readable(heartbeat.sample_results))

@@ -11,7 +11,7 @@ from sqlalchemy import update as update_rows
 from sqlalchemy.orm import Session
 
 from agent.protocol import MAX_HOSTNAME_CHARACTERS, REVOKED, CloseCode, Reason
-from app import action_states, audit, enrollment, names, revisions, selectors
+from app import action_states, audit, enrollment, names, node_labels, revisions, selectors
 from app.audit import Actor
 from app.clock import utc_now
 from app.database import snapshot, transaction
@@ -36,7 +36,8 @@ def update(
 ) -> None:
     """Change what is given; *labels* replaces the operator's whole set.
 
-    A node that is moved keeps its token and loses its socket; one that may have to run something else is nudged.
+    A node that is moved keeps its token and loses its socket. One that must run something else is nudged; labels
+    that matter to no deployed pipeline are no reason.
 
     :raises NotFoundError: there is no such node, or no such environment.
     :raises InvalidInputError: the name or a label cannot be used.
@@ -52,23 +53,30 @@ def update(
     if environment_id is not None:
         wanted["environment_id"] = environment_id
 
-    def work(session: Session) -> tuple[set[str], list[str]]:
+    def work(session: Session) -> tuple[set[str], bool, list[str]]:
         node = _get(session, node_id)
         former = node.environment_id
         if not _changes(node, wanted):
-            return set(), []
-        touched = [former]
+            return set(), False, []
+        concerned = [former]
         if wanted.keys() - {"name"}:
             # In one order everywhere, so that two moves in opposite directions cannot wait for each other.
-            touched = sorted({former, environment_id or former})
-            for each in touched:
+            concerned = sorted({former, environment_id or former})
+            for each in concerned:
                 if not is_id(each):
                     raise NotFoundError("There is no such environment.")
-                revisions.touch(session, each)
+                revisions.lock(session, each)
         node = _get(session, node_id, again=True)
         if node.environment_id != former:
             raise ConflictError("The node was moved by somebody else just now; nothing was changed.")
         changes = _changes(node, wanted)
+        runs_other = not changes.keys().isdisjoint(("environment_id", "maintenance_mode")) or (
+            "operator_labels" in changes
+            and node_labels.gains_or_loses(session, node, operator=changes["operator_labels"])
+        )
+        if runs_other:
+            for each in concerned:
+                revisions.touch(session, each)
         for key, value in changes.items():
             setattr(node, key, value)
         if "environment_id" in changes:
@@ -82,14 +90,14 @@ def update(
             node=node.name,
             changes=changes,
         )
-        return set(changes), touched
+        return set(changes), runs_other, concerned
 
-    changed, environment_ids = transaction(work)
+    changed, runs_other, environment_ids = transaction(work)
     if "environment_id" in changed:
         switchboard().close([node_id], CloseCode.POLICY, MOVED)
     elif "maintenance_mode" in changed:
         switchboard().nudge([node_id], messages.config_changed(Reason.MAINTENANCE))
-    elif "operator_labels" in changed:
+    elif runs_other:
         switchboard().nudge([node_id], messages.config_changed(Reason.LABEL))
     for each in environment_ids:
         switchboard().publish_fleet_changed(each, [node_id])

@@ -22,6 +22,8 @@ class Page(Generic[Row]):
 
     items: list[Row]
     next_cursor: str | None
+    previous_cursor: str | None = None
+    """Asks for the rows before them, in lists that can go back."""
 
 
 def encode_cursor(*key: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 
-from sqlalchemy import update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from app.errors import NotFoundError
@@ -23,4 +23,14 @@ def touch(session: Session, environment_id: str) -> None:
         update(Environment).where(Environment.id == environment_id).values(nonce=secrets.token_hex(16))
     )
     if touched.rowcount != 1:  # type: ignore[attr-defined]
+        raise NotFoundError("There is no such environment.")
+
+
+def lock(session: Session, environment_id: str) -> None:
+    """Take the row's lock as ``touch`` does, where only what is then read says whether there is a reason to touch.
+
+    :raises NotFoundError: there is no such environment.
+    """
+    query = select(Environment.id).where(Environment.id == environment_id).with_for_update(key_share=True)
+    if session.scalar(query) is None:
         raise NotFoundError("There is no such environment.")

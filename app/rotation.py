@@ -97,7 +97,8 @@ def concern(session: Session, environment_id: str, kind: str, name: str) -> Conc
         except UnassembledError as error:
             # Something else that it names cannot be read: it stays on hold, as it was.
             log.warning("pipeline stays held pipeline=%s: %s", user.pipeline_id, error)
-    node_ids = {target.node_id for targets in matching(session, environment, wanted) for target in targets}
+    found_targets = matching(session, environment, wanted, with_maintenance=False)
+    node_ids = {target.node_id for targets in found_targets for target in targets}
     return Concern(environment_id, kind, name, tuple(found), tuple(sorted(node_ids)))
 
 

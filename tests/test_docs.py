@@ -18,7 +18,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from agent import __version__
 from agent import settings as agent_settings
 from agent.protocol import CloseCode, DeploymentMode, MessageType, PipelineStatus, Reason
-from app import config, create_app, fleet
+from app import config, create_app, fleet_filter
 from app.operator_api import requests as operator_requests
 from tests.support import PROJECT
 
@@ -285,7 +285,7 @@ def test_nodes_can_be_listed_by_the_documented_statuses() -> None:
     """No more and no fewer, and lists are as long as it says."""
     (row,) = (row for row in rows(PROTOCOL) if row[0] == "`GET /nodes`")
     listed = set(re.search(r"`status` one of `([A-Z ]+)`", row[1])[1].split())  # type: ignore[index]
-    assert listed == {str(status) for status in fleet.STATUSES}, (
+    assert listed == {str(status) for status in fleet_filter.STATUSES}, (
         "docs/protocol.md, `GET /nodes`: other statuses"
     )
     limits = f"`limit` (1 to {operator_requests.MAX_LIMIT}, default {operator_requests.DEFAULT_LIMIT})"
@@ -368,9 +368,8 @@ def test_every_dependency_has_its_reason_in_the_readme(name: str) -> None:
 
 def test_no_dependency_of_the_readme_has_gone() -> None:
     """What has a reason is still pinned somewhere, or is Debian's."""
-    known = {canonicalize_name(requirement.name) for name in FILES for requirement in pinned(name)} | {
-        "chromium"
-    }
+    known = {canonicalize_name(requirement.name) for name in FILES for requirement in pinned(name)}
+    known |= {"chromium", "systemd"}
     for row in rows(section(README, "## Dependencies")):
         for word in quoted(row[0]):
             is_file = (PROJECT / word).is_file()

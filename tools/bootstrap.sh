@@ -2,7 +2,7 @@
 # Makes a machine ready, doing only what is still missing: sh tools/bootstrap.sh [build | run | test]
 #   build the virtual environment with requirements.txt
 #   run   (default) the same, and a redis-server
-#   test  the same with requirements-dev.txt, and a Chromium
+#   test  the same with requirements-dev.txt, a Chromium and systemd-analyze
 # VENV names the virtual environment's folder (.venv). Works without a terminal and without standard input.
 set -eu
 cd "$(dirname "$0")/.."
@@ -88,8 +88,15 @@ get_chromium() {
         fail "the browser test needs Chromium: none on PATH, and apt could not install Debian's package as this user"
 }
 
+# Only the program is wanted; the package starts nothing.
+get_systemd_analyze() {
+    if has systemd-analyze; then return; fi
+    install_packages systemd && has systemd-analyze ||
+        fail "the agent's unit is tested with systemd-analyze: none on PATH, and apt could not install Debian's systemd"
+}
+
 case $purpose in build | run | test) ;; *) fail "unknown purpose '$purpose': build, run or test" ;; esac
 make_environment
 if [ "$purpose" = test ]; then install_requirements requirements-dev.txt; else install_requirements requirements.txt; fi
 if [ "$purpose" != build ]; then get_redis; fi
-if [ "$purpose" = test ]; then get_chromium; fi
+if [ "$purpose" = test ]; then get_chromium; get_systemd_analyze; fi

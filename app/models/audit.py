@@ -15,7 +15,12 @@ class AuditEntry(Base):
     """Who changed what, when, from where. Never holds a secret."""
 
     __tablename__ = "audit_entry"
-    __table_args__ = (Index("ix_audit_entry_environment_id_id", "environment_id", "id"),)
+    __table_args__ = (
+        Index("ix_audit_entry_environment_id_id", "environment_id", "id"),
+        Index("ix_audit_entry_actor_id", "actor", "id"),
+        Index("ix_audit_entry_action_id", "action", "id"),
+        Index("ix_audit_entry_subject_id_id", "subject_id", "id"),
+    )
 
     id: Mapped[Id] = mapped_column(primary_key=True)
     at: Mapped[Moment]

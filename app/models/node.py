@@ -17,6 +17,7 @@ class Node(Base):
     __tablename__ = "node"
     __table_args__ = (
         Index("ix_node_environment_id_name", "environment_id", "name", "id"),
+        Index("ix_node_name_id", "name", "id"),
         Index("ix_node_token_digest", "token_digest", unique=True),
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 
-from app import enrollment, environments
+from app import enrollment, environments, selectable_keys
 from app.operator_api import access, requests, rows, schemas
 
 blueprint = Blueprint("environments", __name__, url_prefix="/environments")
@@ -38,9 +38,12 @@ def show(environment_id: str) -> ResponseReturnValue:
 
 @blueprint.patch("/<environment_id>")
 def update(environment_id: str) -> ResponseReturnValue:
-    """Rename or protect one."""
+    """Rename or protect one, or allow other keys of agents' own labels to selectors."""
     access.check_visible(environment_id, "environment")
     given = requests.body(schemas.EnvironmentChanges).given()
+    keys = given.pop("selectable_agent_labels", None)
+    if keys is not None:
+        selectable_keys.allow(environment_id, keys, access.actor())
     return jsonify(rows.environment(environments.update(environment_id, access.actor(), **given)))
 
 

@@ -35,6 +35,7 @@ def environment(row: EnvironmentRow) -> dict[str, Any]:
         "name": row.name,
         "protected": row.protected,
         "nodeCount": row.node_count,
+        "selectableAgentLabels": row.selectable_agent_labels,
         "createdAt": rfc3339(row.created_at),
     }
 

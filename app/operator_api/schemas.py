@@ -35,6 +35,7 @@ class EnvironmentChanges(Changes):
 
     name: str = ""
     protected: bool = False
+    selectable_agent_labels: list[str] = Field(default_factory=list)
 
 
 class SecretValue(Wire):

@@ -11,6 +11,7 @@ from app.pages import (
     actions,
     adoption,
     fleet,
+    fleet_batches,
     nodes,
     pipelines,
     samples,
@@ -37,6 +38,6 @@ def init_app(app: Flask) -> None:
     pages.before_request(sign_in.require_account)
     pages.after_request(security.keep_private)
     # secrets.bp is that of the environments' pages
-    for module in (fleet, nodes, pipelines, secrets, actions, adoption, samples, tail):
+    for module in (fleet, fleet_batches, nodes, pipelines, secrets, actions, adoption, samples, tail):
         pages.register_blueprint(module.bp)
     app.register_blueprint(pages)

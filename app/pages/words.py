@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from flask import Flask, current_app, url_for
+from flask import Flask, current_app, request, url_for
 
 from app.clock import rfc3339
 from app.pages import roles
@@ -30,6 +30,23 @@ def init_app(app: Flask) -> None:
     app.add_template_filter(pretty_json)
     app.add_template_global(asset)
     app.add_template_global(roles.may)
+    app.add_template_global(section)
+
+
+SECTIONS = {
+    "fleet_batches": "fleet",
+    "nodes": "fleet",
+    "samples": "pipelines",
+    "tail": "pipelines",
+    "actions": "environments",
+}
+"""Under which entry of the navigation the pages of a blueprint stand, where that is not its own."""
+
+
+def section() -> str:
+    """The entry of the navigation under which the present page stands."""
+    blueprint = (request.blueprint or "").rpartition(".")[2]
+    return SECTIONS.get(blueprint, blueprint)
 
 
 def exact(moment: datetime | None) -> str:

@@ -17,9 +17,9 @@ function parse(html) {
   return template.content.firstElementChild;
 }
 
-/** The element's classes in one form, without the mark that `flash` sets. */
+/** The element's classes in one form, without the marks that this file sets. */
 function classesOf(element) {
-  return [...element.classList].filter((name) => name !== "changed").join(" ");
+  return [...element.classList].filter((name) => name !== "changed" && name !== "gone").join(" ");
 }
 
 /** Make an element's attributes those of another; true if one of them changed. */
@@ -107,10 +107,68 @@ function arrange(list, ids, parts) {
   });
 }
 
+// ---- changes that would move what is being read ----
+
+const held = new Map(); // by list: the order that waits to be shown, and the parts of rows that are not there yet
+
+/** Whether bringing the list into this order would move or remove something that stands in the window or above. */
+function moves(list, ids) {
+  const place = [...list.children].findIndex((child, index) => child.id !== ids[index]);
+  return place >= 0 && list.children[place].getBoundingClientRect().top < innerHeight;
+}
+
+/** How many rows would come, go or change places. */
+function numberOfChanges(list, ids) {
+  const now = [...list.children].map((child) => child.id);
+  const stays = now.filter((id) => ids.includes(id));
+  const moved = ids.filter((id) => now.includes(id)).filter((id, index) => id !== stays[index]).length;
+  return ids.length - stays.length + (now.length - stays.length) + moved;
+}
+
+function arrangeOrHold(list, ids, parts) {
+  const bar = document.getElementById(list.dataset.hold);
+  if (bar === null) {
+    arrange(list, ids, parts);
+  } else if (moves(list, ids)) {
+    held.set(list, { ids, parts: held.get(list)?.parts ?? {} });
+    for (const child of list.children) child.classList.toggle("gone", !ids.includes(child.id));
+  } else {
+    arrange(list, ids, { ...held.get(list)?.parts, ...parts });
+    held.delete(list);
+  }
+  showHeld(list, bar);
+}
+
+function showHeld(list, bar) {
+  if (bar === null) return;
+  const waiting = held.get(list);
+  const number = waiting ? numberOfChanges(list, waiting.ids) : 0;
+  const text = number === 1 ? "1 change of the list waits." : `${number} changes of the list wait.`;
+  const line = bar.querySelector("[role=status]");
+  if (number > 0 && line.textContent !== text) line.textContent = text;
+  if (bar.hidden !== (number === 0)) bar.hidden = number === 0;
+}
+
+for (const list of document.querySelectorAll("[data-hold]")) {
+  const bar = document.getElementById(list.dataset.hold);
+  bar.querySelector("button").addEventListener("click", () => {
+    const waiting = held.get(list);
+    held.delete(list);
+    if (waiting !== undefined) arrange(list, waiting.ids, waiting.parts);
+    for (const child of list.children) child.classList.remove("gone");
+    showHeld(list, bar);
+    main.focus({ preventScroll: true }); // the button is gone
+    document.dispatchEvent(new Event("painted"));
+  });
+}
+
 function paint({ parts = {}, lists = {} }) {
   for (const [id, ids] of Object.entries(lists)) {
     const list = document.getElementById(id);
-    if (list !== null) arrange(list, ids, parts);
+    if (list !== null) arrangeOrHold(list, ids, parts);
+  }
+  for (const waiting of held.values()) {
+    for (const id of waiting.ids) if (id in parts) waiting.parts[id] = parts[id];
   }
   for (const [id, html] of Object.entries(parts)) {
     const element = document.getElementById(id);

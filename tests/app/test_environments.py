@@ -11,7 +11,7 @@ from tests.app.conftest import YAML, Script, enroll, node_id, refused, succeeded
 def test_an_environment_is_made_and_shown_as_promised(script: Script) -> None:
     """Every field of the contract and no other: above all no key and no token."""
     row = script.post("/environments", {"name": "  production ", "protected": True})
-    assert set(row) == {"id", "name", "protected", "nodeCount", "createdAt"}
+    assert set(row) == {"id", "name", "protected", "nodeCount", "selectableAgentLabels", "createdAt"}
     assert (row["name"], row["protected"], row["nodeCount"]) == ("production", True, 0)
     assert row["createdAt"].endswith("Z")
     assert script.get(f"/environments/{row['id']}") == row

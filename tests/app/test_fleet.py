@@ -11,7 +11,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import event, select, update
 
-from app import create_app, fleet
+from app import create_app, fleet, fleet_filter, selectors
 from app.clock import utc_now
 from app.config import Settings
 from app.database import db, transaction
@@ -256,7 +256,7 @@ def test_a_filter_that_is_judged_here_pages_like_any_other(
     script: Script, environment_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Across the pieces in which the fleet is looked at, each match comes once and in order."""
-    monkeypatch.setattr(fleet, "SCAN_ROWS", 3)
+    monkeypatch.setattr(fleet_filter, "SCAN_ROWS", 3)
     enroll(script, environment_id, *(f"n{number:02}" for number in range(0, 20, 2)), labels={"even": "1"})
     enroll(script, environment_id, *(f"n{number:02}" for number in range(1, 20, 2)))
     names: list[str] = []
@@ -290,10 +290,14 @@ def test_the_counts_say_what_the_rows_say(
         with app.app_context():
             return fleet.counts(of)
 
-    expected = fleet.FleetCounts(nodes=6, connected=0, behind=2, failed=1, unreachable=1)
+    expected = fleet.FleetCounts(nodes=6, connected=0, behind=2, failed=1, unreachable=1, maintenance=0)
     assert counts(environment_id) == expected
-    assert counts(None) == fleet.FleetCounts(nodes=7, connected=0, behind=2, failed=1, unreachable=1)
-    assert counts(other) == fleet.FleetCounts(nodes=1, connected=0, behind=0, failed=0, unreachable=0)
+    assert counts(None) == fleet.FleetCounts(
+        nodes=7, connected=0, behind=2, failed=1, unreachable=1, maintenance=0
+    )
+    assert counts(other) == fleet.FleetCounts(
+        nodes=1, connected=0, behind=0, failed=0, unreachable=0, maintenance=0
+    )
     rows = script.get("/nodes", environmentId=environment_id)["items"]
     assert sum(row["behind"] for row in rows) == expected.behind
     assert [row["name"] for row in rows if row["behind"]] == ["n3", "n5"]
@@ -325,7 +329,9 @@ def test_a_revoked_node_says_so_and_counts_as_nothing_else(
     assert row_of(script, revoked)["status"] == "UNREACHABLE"
     assert found("UNREACHABLE") == []
     with app.app_context():
-        assert fleet.counts() == fleet.FleetCounts(nodes=2, connected=0, behind=1, failed=1, unreachable=0)
+        assert fleet.counts() == fleet.FleetCounts(
+            nodes=2, connected=0, behind=1, failed=1, unreachable=0, maintenance=0
+        )
 
 
 def test_a_node_that_reports_while_the_fleet_is_counted_is_counted_once(
@@ -435,3 +441,60 @@ def test_while_redis_is_away_it_is_unknown_who_is_connected(
         assert fleet.counts().unreachable == 0
         db.engine.dispose()
     assert row_of(script, agent)["push"]["connected"] is False
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "zone=a",
+        "zone!=a",
+        "zone in (a,b)",
+        "zone notin (a)",
+        "zone",
+        "!zone",
+        "zone=",
+        "example.org/x=1,zone",
+    ],
+)
+def test_the_database_judges_label_rules_as_the_selector_does(
+    app: Flask, script: Script, environment_id: str, text: str
+) -> None:
+    """Over the agent's labels under the operator's, absent keys and empty values included."""
+    labels: dict[str, tuple[dict[str, str], dict[str, str]]] = {
+        "n1": ({}, {}),
+        "n2": ({"zone": "a"}, {}),
+        "n3": ({"zone": "a"}, {"zone": "b"}),
+        "n4": ({}, {"zone": ""}),
+        "n5": ({"example.org/x": "1"}, {"zone": "a"}),
+    }
+    for (own, operators), agent in zip(labels.values(), enroll(script, environment_id, *labels), strict=True):
+        set_node(app, agent, agent_labels=own, operator_labels=operators)
+    selector = selectors.parse(text)
+    expected = [name for name, (own, ops) in labels.items() if selector.matches({**own, **ops})]
+    with app.app_context():
+        assert [row.name for row in fleet.nodes(label=selector).items] == expected
+
+
+@pytest.mark.parametrize("order", fleet_filter.ORDERS)
+@pytest.mark.parametrize("descending", [False, True])
+def test_pages_lead_there_and_back_in_every_order(
+    app: Flask, script: Script, environment_id: str, order: str, descending: bool
+) -> None:
+    """Each node once, equal values and missing ones included, and the way back shows the same pages."""
+    agents = enroll(script, environment_id, "c", "a", "b", "a", "d")
+    set_node(app, agents[0], agent_version="2", vector_version="vector 0.57.0")
+    set_node(app, agents[1], agent_version="1", last_seen_at=utc_now())
+    by, pages = fleet_filter.Order(order, descending), []
+    with app.app_context():
+        page = fleet.page(fleet_filter.FleetFilter(), by, limit=2)
+        assert page.previous_cursor is None
+        while True:
+            pages.append([row.id for row in page.items])
+            if page.next_cursor is None:
+                break
+            page = fleet.page(fleet_filter.FleetFilter(), by, limit=2, cursor=page.next_cursor)
+        assert sorted(each for ids in pages for each in ids) == sorted(map(node_id, agents))
+        for expected in reversed(pages[:-1]):
+            page = fleet.page(fleet_filter.FleetFilter(), by, limit=2, before=page.previous_cursor)
+            assert [row.id for row in page.items] == expected
+        assert page.previous_cursor is None

@@ -159,17 +159,21 @@ def test_a_change_of_labels_or_maintenance_nudges_the_node(
     change: dict[str, Any],
     reason: str,
 ) -> None:
-    """Once, after the commit: what it then fetches is new. A name nudges nobody."""
+    """Once, after the commit: what it then fetches is new. A name nudges nobody, nor do labels nobody looks at."""
     agent, channel = connected
+    environment_id = operator.node(agent.node_id)["environmentId"]
+    operator.deploy(operator.create_pipeline(environment_id, "zoned", YAML, nodeSelector="zone=b")["id"])
     before = agent.config()
     operator.call("PATCH", f"/nodes/{agent.node_id}", {"name": "other"})
+    operator.call("PATCH", f"/nodes/{agent.node_id}", {"labels": {"unasked": "1"}})
     operator.call("PATCH", f"/nodes/{agent.node_id}", change)
     assert channel.read_message() == {"type": "config_changed", "reason": reason}
     now = agent.config(etag=before.headers["ETag"])
-    assert now.status_code == (200 if "maintenanceMode" in change else 304)
+    assert now.status_code == 200
     operator.call("PATCH", f"/nodes/{agent.node_id}", change)
-    operator.call("PATCH", f"/nodes/{agent.node_id}", {"labels": {"last": "1"}})
-    assert channel.read_message()["reason"] == "label"
+    last = {"maintenanceMode": "maintenanceMode" not in change}
+    operator.call("PATCH", f"/nodes/{agent.node_id}", last)
+    assert channel.read_message()["reason"] == "maintenance"
 
 
 def test_a_move_a_revoke_and_a_delete_close_the_channel(

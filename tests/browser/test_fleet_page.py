@@ -183,6 +183,30 @@ def test_without_a_stream_the_page_asks_and_stays_current(
     context.unroute_all()
 
 
+def test_a_row_that_would_move_others_waits_until_it_is_asked_for(
+    context: BrowserContext, server: Server, operator: Operator, environment_id: str
+) -> None:
+    """What goes to the end comes at once; what belongs above is announced, and selecting is not undone by it."""
+    token = operator.enrollment_token(environment_id)
+    agents = {name: AgentByHand(server.url) for name in ("m", "z", "a")}
+    agents["m"].enroll(token, "m")
+    fleet = open_fleet(context, environment_id)
+    expect(fleet.locator("#live")).to_have_attribute("data-state", "stream")
+    fleet.get_by_role("checkbox", name="Select m", exact=True).check()
+    agents["z"].enroll(token, "z")
+    expect(row(fleet, agents["z"].node_id)).to_be_visible()
+    agents["a"].enroll(token, "a")
+    held = fleet.locator("#nodes-held")
+    expect(held).to_contain_text("1 change of the list waits.")
+    expect(fleet.locator("#nodes tr")).to_have_count(2)
+    held.get_by_role("button", name="Show").click()
+    expect(held).to_be_hidden()
+    expect(fleet.locator("#nodes th a")).to_have_text(["a", "m", "z"])
+    expect(fleet.locator("#selected")).to_have_text("1 selected, or")
+    fleet.get_by_role("button", name="Preview…").click()
+    expect(fleet.get_by_role("button", name="Restart 1 node")).to_be_visible()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_no_page_scrolls_sideways_on_a_telephone(
     browser: Browser,

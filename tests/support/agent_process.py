@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 
 from tests.support import PROJECT
-from tests.support.server import clean_environment
+from tests.support.server import clean_environment, is_alive
 from tests.support.until import until
 from tools.child_process import ChildProcess
 
@@ -94,7 +94,7 @@ class AgentProcess:
     def child_pids(self) -> list[int]:
         """The living processes under it, in ascending order."""
         children = psutil.Process(self.process.pid).children(recursive=True)
-        return sorted(child.pid for child in children if child.status() != psutil.STATUS_ZOMBIE)
+        return sorted(child.pid for child in children if is_alive(child))
 
     def _enrolled_token(self) -> str | None:
         if not self.process.is_running:

@@ -114,7 +114,7 @@ class Server:
     def worker_pids(self) -> list[int]:
         """The process ids of the workers that live just now, in ascending order."""
         children = psutil.Process(self.process.pid).children()
-        return sorted(child.pid for child in children if _is_alive(child))
+        return sorted(child.pid for child in children if is_alive(child))
 
     def kill_worker(self, pid: int, number: signal.Signals = signal.SIGKILL) -> None:
         """End one worker, by default as the kernel would; the master starts another one."""
@@ -158,7 +158,8 @@ class Server:
             return False
 
 
-def _is_alive(process: psutil.Process) -> bool:
+def is_alive(process: psutil.Process) -> bool:
+    """Whether it runs: it may end while it is asked."""
     try:
         return process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

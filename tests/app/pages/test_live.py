@@ -74,7 +74,7 @@ def test_the_stream_sends_the_page_and_then_what_changes(
         if "<b>2</b> <span>nodes</span>" in parts.get("counts", ""):
             break
     assert lists == {"nodes": [f"node-{second_id}", f"node-{first_id}"]}
-    assert set(parts) == {"counts", f"node-{second_id}"}
+    assert set(parts) == {"counts", "all-matching", f"node-{second_id}"}
     answer.close()
 
 
@@ -120,7 +120,7 @@ def test_the_rows_for_polling_are_those_of_the_page(app: Flask, sign_in: SignIn,
     rows = visitor.get("/fleet/rows").json
     assert rows is not None
     assert rows["lists"] == {"nodes": [f"node-{node_id}"]}
-    assert set(rows["parts"]) == {"counts", "empty", "paging", f"node-{node_id}"}
+    assert set(rows["parts"]) == {"counts", "empty", "paging", "all-matching", f"node-{node_id}"}
     page = visitor.get("/").text
     for part in rows["parts"].values():
         assert part in page

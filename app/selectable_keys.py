@@ -1,0 +1,91 @@
+"""Which keys of agents' own labels the selectors of an environment look at: its list, and whom a change concerns.
+
+A node's token lets whoever holds it report any label, and so would choose what is sent there, secrets included
+(hazard 30): what is not on the list chooses nothing, and the list is empty until somebody fills it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from agent.protocol import Reason
+from app import assembly, audit, revisions
+from app.audit import Actor
+from app.database import transaction
+from app.errors import InvalidInputError, NotFoundError
+from app.ids import is_id
+from app.matching import Deployed
+from app.models import Environment, Node
+from app.push import messages
+from app.selectors import MAX_LABELS, key_problem
+from app.switchboard_process import switchboard
+
+
+def allow(environment_id: str, keys: Sequence[str], actor: Actor) -> int:
+    """Replace the list by *keys*; how many nodes must run something else, all of which are nudged.
+
+    :raises NotFoundError: there is no such environment.
+    :raises InvalidInputError: more than 64 keys, or one that is none.
+    """
+    if not is_id(environment_id):
+        raise NotFoundError("There is no such environment.")
+    wanted = sorted(set(keys))
+    problem = next((found for key in wanted if (found := key_problem(key))), None)
+    if len(wanted) > MAX_LABELS:
+        problem = f"there are more than {MAX_LABELS} keys"
+    if problem is not None:
+        raise InvalidInputError(
+            f"The list of keys cannot be used: {problem}.",
+            [{"field": "selectableAgentLabels", "message": problem}],
+        )
+
+    def work(session: Session) -> list[str]:
+        revisions.lock(session, environment_id)
+        environment = session.get_one(Environment, environment_id)
+        before = environment.selectable_agent_labels
+        if before == wanted:
+            return []
+        concerned = _concerned(session, environment_id, before, wanted)
+        environment.selectable_agent_labels = wanted
+        if concerned:
+            revisions.touch(session, environment_id)
+        audit.record(
+            session,
+            actor,
+            "environment.selectable_agent_labels",
+            environment_id=environment_id,
+            subject_id=environment_id,
+            before=before,
+            after=wanted,
+            nodes=len(concerned),
+        )
+        return concerned
+
+    concerned = transaction(work)
+    if concerned:
+        switchboard().nudge(concerned, messages.config_changed(Reason.LABEL))
+        switchboard().publish_fleet_changed(environment_id, concerned)
+    return len(concerned)
+
+
+def _concerned(
+    session: Session, environment_id: str, before: Sequence[str], after: Sequence[str]
+) -> list[str]:
+    """The nodes that gain or lose a deployed pipeline."""
+    deployed = Deployed.of(session, environment_id)
+    rows = session.execute(
+        select(Node.id, Node.operator_labels, Node.agent_labels)
+        .where(
+            Node.environment_id == environment_id, Node.revoked_at.is_(None), Node.maintenance_mode.is_(False)
+        )
+        .order_by(Node.id)
+    )
+    return [
+        node_id
+        for node_id, operator, agent in rows
+        if deployed.reaching(assembly.selectable_labels(operator, agent, before))
+        != deployed.reaching(assembly.selectable_labels(operator, agent, after))
+    ]
