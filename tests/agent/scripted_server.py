@@ -73,6 +73,12 @@ class ScriptedServer:
         self.heartbeats: list[JSON] = []
         self.samples: list[JSON] = []
         self.samples_status = 200
+        self.tap_events: list[JSON] = []
+        self.tap_status = 200
+        self.tap_tries = 0
+        self.answers_taps = threading.Event()
+        """While it is not set, nobody hears what became of posted tap events."""
+        self.answers_taps.set()
         self.files: dict[str, bytes] = {}
         """What other paths answer; a value that begins with `http` is a redirect."""
         self.downloads: list[str] = []
@@ -236,6 +242,12 @@ class _Handler(BaseHTTPRequestHandler):
             if script.samples_status == 200:
                 script.samples.append(body)
             self.answer(script.samples_status, {"ok": True})
+        elif self.path == "/api/agent/tap-events":
+            script.tap_tries += 1
+            script.answers_taps.wait(30)
+            if script.tap_status == 200:
+                script.tap_events.append(body)
+            self.answer(script.tap_status, {"ok": True})
 
     def answer(self, status: int, body: JSON | None = None, headers: dict[str, str] | None = None) -> None:
         content = json.dumps(body).encode() if body is not None else b""
