@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import datetime
@@ -16,6 +17,7 @@ from app import (
     action_waves,
     assembly,
     deployments,
+    enrollment,
     sample_offers,
     sample_results,
     server_settings,
@@ -29,6 +31,7 @@ from app.push.standing import Standing
 
 DEADLINE_SECONDS = 8.0
 """For one question in all: a frozen PostgreSQL neither ends a statement nor leaves TCP unacknowledged."""
+GHOST_LOOK_SECONDS = 3600.0
 
 
 class DatabaseQuestions:
@@ -41,6 +44,7 @@ class DatabaseQuestions:
     def __init__(self, app: Flask, database_url: str) -> None:
         self._app = app
         self._engine = engine_of_its_own(database_url, "signalbox sweep")
+        self._look_for_ghosts_at = 0.0
 
     @contextmanager
     def _asking(self) -> Iterator[None]:
@@ -107,10 +111,15 @@ class DatabaseQuestions:
             )
 
     def tidy_up(self) -> None:
-        """Write down which actions and requests have expired, and forget old ones."""
+        """Write down which actions and requests have expired, forget old ones, and, once an hour, ghosts."""
         with self._asking():
             action_waves.tidy_up()
             sample_results.tidy_up()
+            now = time.monotonic()
+            if now >= self._look_for_ghosts_at:
+                # Looks at every node, so it is not asked each minute.
+                self._look_for_ghosts_at = now + GHOST_LOOK_SECONDS
+                enrollment.remove_ghosts()
 
 
 def is_behind(

@@ -282,7 +282,8 @@ def test_what_waits_is_bounded_and_has_a_deadline(
         thread.start()
         until(lambda number=number: len(commits._waiting) >= number or written, seconds=5, what="the queue")  # type: ignore[misc]
     call(3)
-    assert isinstance(raised[3], UnavailableError), "two wait already"
+    assert isinstance(raised[3], UnavailableError)
+    assert "Too much waits" in raised[3].sentence, "two do already"
     assert raised[3].retry_after
     threads[1].join(10)
     assert isinstance(raised[2], UnavailableError), "the first holds the database for too long"
