@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from flask import Flask, current_app
 
-from app import action_waves, heartbeat_rows, reported_labels, sample_results
+from app import action_waves, heartbeat_rows, metrics_history, reported_labels, sample_results
 from app.clock import utc_now
 from app.enrollment import AuthenticatedNode
 from app.group_commit import GroupCommit
@@ -28,6 +28,8 @@ def record(node: AuthenticatedNode, heartbeat: Heartbeat) -> None:
     if heartbeat.sample_results:
         # Of an older heartbeat too: what a node has seen it has seen.
         sample_results.record(node.id, node.environment_id, sample_results.readable(heartbeat.sample_results))
+    if outcome.environment_id is not None:
+        metrics_history.observe(node.id, heartbeat)
     for batch_id in outcome.batch_ids:
         action_waves.advance(batch_id)
 
