@@ -180,7 +180,7 @@ class Fuzzing:
         status, length = int(first.split(" ")[1]), int(headers.get("content-length", "0"))
         while len(body) < length:
             body += self._receive(deadline)
-        return status, headers, body
+        return status, headers, body[:length]
 
     def _receive(self, deadline: float) -> bytes:
         assert self._socket is not None
