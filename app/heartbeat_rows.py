@@ -16,7 +16,7 @@ from typing import Any, cast
 from sqlalchemy import BindParameter, Insert, Row, Table, Update, bindparam, delete, insert, select, update
 from sqlalchemy.orm import Session
 
-from app import action_states, deployments, node_labels
+from app import action_states, component_rates, deployments, node_labels
 from app.heartbeat_body import (
     MAX_COMPLETED_ACTIONS,
     MAX_LOG_LINES,
@@ -77,7 +77,12 @@ _PIPELINES = select(Pipeline.__table__.c.id, Pipeline.__table__.c.environment_id
     Pipeline.__table__.c.id.in_(_IDS)
 )
 _STORED = select(
-    _RUNS.c.node_id, _RUNS.c.pipeline_id, _RUNS.c.events_in, _RUNS.c.events_out, _RUNS.c.reported_at
+    _RUNS.c.node_id,
+    _RUNS.c.pipeline_id,
+    _RUNS.c.events_in,
+    _RUNS.c.events_out,
+    _RUNS.c.reported_at,
+    _RUNS.c.component_metrics,
 ).where(_RUNS.c.node_id.in_(_IDS))
 _DROP = delete(_RUNS).where(
     _RUNS.c.node_id == bindparam("the_node"), _RUNS.c.pipeline_id == bindparam("the_pipeline")
@@ -186,15 +191,24 @@ def _run_values(pipeline: ReportedPipeline, beat: Beat, before: AnyRow | None) -
         "the_node": beat.node_id,
         "the_pipeline": pipeline.pipeline_id,
         "reported_at": beat.at,
-        "events_in_rate": _rate(before.events_in if before else None, pipeline.events_in, seconds),
-        "events_out_rate": _rate(before.events_out if before else None, pipeline.events_out, seconds),
+        "events_in_rate": component_rates.rate(
+            before.events_in if before else None, pipeline.events_in, seconds
+        ),
+        "events_out_rate": component_rates.rate(
+            before.events_out if before else None, pipeline.events_out, seconds
+        ),
         # Their checksums are not kept: they are made from secrets, and nothing asks for them.
         **{name: getattr(pipeline, name) for name in _AS_IT_CAME},
     }
     if pipeline.component_metrics is not None:
-        values["component_metrics"] = [
-            component.model_dump(by_alias=True, exclude_none=True) for component in pipeline.component_metrics
-        ]
+        values["component_metrics"] = component_rates.with_rates(
+            (before.component_metrics or []) if before is not None else [],
+            [
+                component.model_dump(by_alias=True, exclude_none=True)
+                for component in pipeline.component_metrics
+            ],
+            seconds,
+        )
     if pipeline.recent_logs is not None:
         values["recent_logs"] = pipeline.recent_logs[-MAX_LOG_LINES:]
     return values
@@ -204,13 +218,6 @@ _AS_IT_CAME = (
     "version", "status", "pid", "uptime_seconds", "failed_version", "error", "events_in", "events_out",
     "events_discarded", "errors_total", "bytes_in", "bytes_out", "utilization",
 )  # fmt: skip
-
-
-def _rate(before: int | None, now: int | None, seconds: float) -> float | None:
-    """Events a second since the last heartbeat; a counter that fell has started again from 0."""
-    if now is None or before is None or seconds <= 0.1:
-        return None
-    return round((now - before if now >= before else now) / seconds, 3)
 
 
 def _write_rows(

@@ -32,7 +32,7 @@ def fuzz(folder: Path, database_url: str, tries: int) -> None:
             fuzzing = Fuzzing(server, Operator(server.url, server.create_api_token()), "fuzz")
             started = time.monotonic()
             try:
-                fuzzing.run(tries)
+                fuzzing.run(tries, is_random=True)
             finally:
                 for counts in (fuzzing.statuses, fuzzing.kinds):
                     print(json.dumps(dict(sorted(counts.items())), indent=1))

@@ -10,9 +10,13 @@ from flask import Blueprint, Flask
 from app.pages import (
     actions,
     adoption,
+    editor,
     fleet,
     fleet_batches,
+    new_pipelines,
     nodes,
+    pipeline_reviews,
+    pipeline_versions,
     pipelines,
     samples,
     secrets,
@@ -30,14 +34,17 @@ def init_app(app: Flask) -> None:
 
     security.init_app(app)
     words.init_app(app)
+    editor.init_app(app)
 
     sign_in.init_app(app)
     app.register_blueprint(sign_in.bp)
 
+    # These add their views to the blueprint of the pipelines' pages, by being imported.
+    assert all((new_pipelines, pipeline_reviews, pipeline_versions))
     pages = Blueprint("pages", __name__)
     pages.before_request(sign_in.require_account)
     pages.after_request(security.keep_private)
     # secrets.bp is that of the environments' pages
-    for module in (fleet, fleet_batches, nodes, pipelines, secrets, actions, adoption, samples, tail):
+    for module in (fleet, fleet_batches, nodes, editor, pipelines, secrets, actions, adoption, samples, tail):
         pages.register_blueprint(module.bp)
     app.register_blueprint(pages)
