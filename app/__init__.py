@@ -12,6 +12,7 @@ from app import (
     errors,
     extensions,
     health,
+    heartbeats,
     metrics,
     operator_api,
     pages,
@@ -58,6 +59,9 @@ def create_app(settings: Settings) -> Flask:
 
     # between processes
     switchboard_process.init_app(app, settings)
+
+    # writes that meet
+    heartbeats.init_app(app)
 
     # views
     health.init_app(app)

@@ -78,7 +78,24 @@ def finish(session: Session, action_id: str, status: str, error: str | None, now
     return bool(ended.rowcount)  # type: ignore[attr-defined]
 
 
-def settle(session: Session, node: Node, report: Report, now: datetime) -> set[str]:
+_OPEN_OF_NODES = (
+    select(NodeAction.node_id)
+    .where(
+        NodeAction.node_id.in_(bindparam("node_ids", expanding=True)),
+        IS_OPEN,
+        NodeAction.expires_at > bindparam("now"),
+    )
+    .order_by(NodeAction.id)
+    .with_for_update(key_share=True)
+)
+
+
+def lock_open(session: Session, node_ids: Sequence[str], now: datetime) -> set[str]:
+    """Those of the nodes that have open actions, whose rows are locked in the order of ``record_pushed``."""
+    return set(session.scalars(_OPEN_OF_NODES, {"node_ids": node_ids, "now": now}))
+
+
+def settle(session: Session, node_id: str, report: Report, now: datetime) -> set[str]:
     """Compare the node's open actions with what its heartbeat says, in the heartbeat's transaction.
 
     The ids of the batches in which something has ended.
@@ -87,7 +104,7 @@ def settle(session: Session, node: Node, report: Report, now: datetime) -> set[s
     touched: set[str] = set()
     for action in session.scalars(
         select(NodeAction)
-        .where(NodeAction.node_id == node.id, IS_OPEN, NodeAction.expires_at > now)
+        .where(NodeAction.node_id == node_id, IS_OPEN, NodeAction.expires_at > now)
         .order_by(NodeAction.id)
         .limit(OPEN_LOOKED_AT)
     ).all():

@@ -75,6 +75,7 @@ def adopt(fingerprint: str, environment_id: str, name: str | None, actor: Actor)
                 host=token.address or checked,
                 token_digest=token.digest,
                 enrolled_at=utc_now(),
+                authenticated_at=utc_now(),  # it has shown its token, or nobody could adopt it: no ghost
                 agent_labels={},
                 operator_labels={},
                 maintenance_mode=False,

@@ -14,13 +14,15 @@ from app.models import AuditEntry
 
 @dataclass(frozen=True)
 class Actor:
-    """Who acts: ``name`` is an e-mail, ``token <name>``, ``node <id>`` or ``command line``."""
+    """Who acts: ``name`` is an e-mail, ``token <name>``, ``node <id>``, ``server`` or ``command line``."""
 
     name: str
     address: str | None = None
 
 
 COMMAND_LINE = Actor("command line")
+SERVER = Actor("server")
+"""By itself, as time goes by."""
 
 
 def record(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -13,8 +13,9 @@ from sqlalchemy.orm import Session
 from app.clock import rfc3339, utc_now
 from app.database import db, snapshot, transaction
 from app.errors import InvalidInputError, NotFoundError
+from app.heartbeat_body import ReportedPipeline
 from app.ids import is_id
-from app.models import Deployment, DeploymentNode, NodePipeline, Pipeline
+from app.models import Deployment, DeploymentNode, Pipeline
 
 
 def report(deployment_id: str, limit: int = 100, cursor: str | None = None) -> dict[str, Any]:
@@ -134,18 +135,35 @@ def record_fetched(node_id: str) -> None:
     transaction(work)
 
 
-def settle(session: Session, node_id: str, reported: dict[str, NodePipeline], now: datetime) -> None:
+# What failed may still come right (the agent tries again), as long as it is what is wanted.
+_IS_OPEN = (DeploymentNode.status == "PENDING") | (
+    (DeploymentNode.status == "FAILED") & (Pipeline.wanted_version == Deployment.version)
+)
+_OPEN = (
+    select(DeploymentNode.node_id, DeploymentNode.deployment_id)
+    .join(Deployment, Deployment.id == DeploymentNode.deployment_id)
+    .outerjoin(Pipeline, Pipeline.id == Deployment.pipeline_id)
+    .where(DeploymentNode.node_id.in_(bindparam("node_ids", expanding=True)), _IS_OPEN)
+)
+
+
+def lock_open(session: Session, node_ids: Sequence[str]) -> set[str]:
+    """Those of the nodes that have open deployments, whose rows are locked in order, for ``settle``."""
+    found = session.execute(_OPEN, {"node_ids": node_ids}).all()
+    concerned = {row.node_id for row in found}
+    if found:
+        ids = {row.deployment_id for row in found}
+        lock_in_order(session, DeploymentNode.node_id.in_(concerned), DeploymentNode.deployment_id.in_(ids))
+    return concerned
+
+
+def settle(session: Session, node_id: str, reported: Mapping[str, ReportedPipeline], now: datetime) -> None:
     """Compare the node's open deployments with what a heartbeat *reported*, in the heartbeat's transaction."""
     open_nodes = session.execute(
         select(DeploymentNode, Deployment)
         .join(Deployment, Deployment.id == DeploymentNode.deployment_id)
         .outerjoin(Pipeline, Pipeline.id == Deployment.pipeline_id)
-        .where(
-            DeploymentNode.node_id == node_id,
-            # What failed may still come right (the agent tries again), as long as it is what is wanted.
-            (DeploymentNode.status == "PENDING")
-            | ((DeploymentNode.status == "FAILED") & (Pipeline.wanted_version == Deployment.version)),
-        )
+        .where(DeploymentNode.node_id == node_id, _IS_OPEN)
         .order_by(Deployment.id.desc())
         .limit(100)
     ).all()
@@ -162,7 +180,7 @@ def settle(session: Session, node_id: str, reported: dict[str, NodePipeline], no
             node.status, node.error = "FAILED", pipeline.error
 
 
-def _crashed_version(pipeline: NodePipeline) -> int | None:
+def _crashed_version(pipeline: ReportedPipeline) -> int | None:
     return pipeline.version if pipeline.status in ("FAILED", "CRASHED", "CRASH_LOOP") else None
 
 

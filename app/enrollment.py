@@ -4,24 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, bindparam, delete, select
+from sqlalchemy import ColumnElement, Row, and_, bindparam, delete, func, select
 from sqlalchemy.orm import Session
 
 from app import audit, revisions, tokens
-from app.audit import Actor
+from app.audit import SERVER, Actor
 from app.clock import utc_now
-from app.database import db, transaction
-from app.errors import ConflictError, NotFoundError, UnauthorizedError
-from app.ids import new_id
-from app.models import DeploymentNode, Environment, Node, NodePipeline
+from app.database import reading, snapshot, transaction
+from app.errors import ConflictError, NotFoundError, TooManyRequestsError, UnauthorizedError
+from app.ids import first_id_at, new_id
+from app.models import AuditEntry, DeploymentNode, Environment, Node, NodePipeline
 from app.switchboard_process import switchboard
 
 BAD_ENROLLMENT_TOKEN = "The enrollment token is not valid (it may have been rotated)."
 FOREIGN_NODE_TOKEN = "The node token is another system's and not good here; an operator can adopt this agent."
 BAD_NODE_TOKEN = "The node token is not valid (it may have been revoked)."
+
+
+ENROLLED = "node.enroll"
+TOKEN_ROTATED = "environment.enrollment-token"
+CAP_TIME = timedelta(hours=1)
+MAX_ENROLLED = 10_000
+"""Nodes that one enrollment token may make within ``CAP_TIME``: a token that has leaked makes no unlimited fleet."""
+GHOSTS_KEPT = timedelta(hours=24)
+GHOSTS_A_STEP = 500
 
 
 class ForeignTokenError(UnauthorizedError):
@@ -75,7 +84,7 @@ def rotate_token(environment_id: str, actor: Actor, *, instead_of: str | None = 
         audit.record(
             session,
             actor,
-            "environment.enrollment-token",
+            TOKEN_ROTATED,
             environment_id=environment_id,
             subject_id=environment_id,
         )
@@ -101,6 +110,7 @@ def enroll(
     (hazard 31). A host name says nothing about who somebody is.
 
     :raises UnauthorizedError: the token is not an environment's current one.
+    :raises TooManyRequestsError: it has made ``MAX_ENROLLED`` nodes within the hour.
     """
     environment_id = tokens.owner_of(token, "enroll")
     node_id = new_id()
@@ -115,6 +125,7 @@ def enroll(
         if not tokens.matches(token, environment.enrollment_digest if environment else None):
             raise UnauthorizedError(BAD_ENROLLMENT_TOKEN)
         assert environment is not None
+        _check_cap(session, environment.id, now)
         if install_id:
             ghosts = select(Node.id).where(
                 Node.environment_id == environment.id,
@@ -142,7 +153,7 @@ def enroll(
         audit.record(
             session,
             Actor(f"node {node_id}", address),
-            "node.enroll",
+            ENROLLED,
             environment_id=environment.id,
             subject_id=node_id,
             host=hostname,
@@ -152,6 +163,56 @@ def enroll(
     enrolled = transaction(work)
     switchboard().publish_fleet_changed(enrolled.environment_id, [enrolled.node_id])
     return enrolled
+
+
+def _check_cap(session: Session, environment_id: str, now: datetime) -> None:
+    """Count in the audit log, which also knows of nodes that are gone; the environment is locked."""
+    since = first_id_at(now - CAP_TIME)
+
+    def of(action: str) -> ColumnElement[bool]:
+        return and_(
+            AuditEntry.environment_id == environment_id, AuditEntry.action == action, AuditEntry.id > since
+        )
+
+    # A new token begins anew.
+    since = session.scalar(select(func.max(AuditEntry.id)).where(of(TOKEN_ROTATED))) or since
+    made = session.scalar(
+        select(func.count()).select_from(select(AuditEntry.id).where(of(ENROLLED)).subquery())
+    )
+    if (made or 0) >= MAX_ENROLLED:
+        raise TooManyRequestsError(
+            f"This enrollment token has made {MAX_ENROLLED} nodes within an hour; rotate it, or wait.",
+            retry_after=600,
+        )
+
+
+def remove_ghosts() -> int:
+    """Delete some nodes that did not use their token within a day (hazard 31); how many."""
+    now = utc_now()
+    ghosts = (
+        select(Node)
+        .where(Node.id < first_id_at(now - GHOSTS_KEPT), Node.authenticated_at.is_(None))
+        .order_by(Node.id)
+        .limit(GHOSTS_A_STEP)
+    )
+
+    def work(session: Session) -> int:
+        found = session.scalars(ghosts.with_for_update(skip_locked=True)).all()
+        for node in found:
+            audit.record(
+                session,
+                SERVER,
+                "node.ghost",
+                environment_id=node.environment_id,
+                subject_id=node.id,
+                name=node.name,
+            )
+        delete_nodes(session, [node.id for node in found])
+        return len(found)
+
+    # Nearly always there is none, and finding that out writes nothing.
+    has_some = snapshot(lambda session: session.scalar(ghosts.with_only_columns(Node.id).limit(1)))
+    return transaction(work) if has_some is not None else 0
 
 
 _NODE, _ENVIRONMENT = Node.__table__.c, Environment.__table__.c
@@ -188,7 +249,7 @@ def authenticate(header: str | None) -> AuthenticatedNode:
     node_id = tokens.owner_of(token, "node") if token else None
     if token is None or node_id is None:
         raise UnauthorizedError("A node token is needed (Authorization: Bearer sbx_node_…).")
-    with db.engine.connect() as connection:
+    with reading() as connection:
         row = connection.execute(_BY_ID, {"node_id": node_id}).one_or_none()
     if (
         not tokens.matches(token, row.token_digest if row else None)
@@ -201,7 +262,7 @@ def authenticate(header: str | None) -> AuthenticatedNode:
 
 def _adopted(token: str) -> AuthenticatedNode:
     """The node that was made of another system's token: again one indexed read."""
-    with db.engine.connect() as connection:
+    with reading() as connection:
         row = connection.execute(_BY_DIGEST, {"digest": tokens.digest(token)}).one_or_none()
     if row is None:
         raise ForeignTokenError(FOREIGN_NODE_TOKEN)

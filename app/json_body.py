@@ -39,6 +39,8 @@ def _cut(length: int) -> BeforeValidator:
     return BeforeValidator(cut)
 
 
+StatusText = Annotated[str, _cut(40)]
+RevisionText = Annotated[str, _cut(64)]
 ShortText = Annotated[str, _cut(100)]
 HostName = Annotated[str, _cut(253)]
 LongText = Annotated[str, _cut(4000)]

@@ -44,7 +44,7 @@ from app.metrics_points import (
 from app.models import MetricsBlock, Node
 
 if TYPE_CHECKING:
-    from app.heartbeats import Heartbeat
+    from app.heartbeat_body import Heartbeat
 
 LEVELS = {"minute": MINUTE, "hour": HOUR, "day": DAY}
 NODES_A_STEP = 100

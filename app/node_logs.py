@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.database import transaction
 from app.enrollment import AuthenticatedNode
-from app.heartbeats import MAX_LOG_LINES, MAX_PIPELINES
+from app.heartbeat_body import MAX_LOG_LINES, MAX_PIPELINES
 from app.json_body import LogLine, ShortText, Wire
 from app.models import Node, NodePipeline
 from app.switchboard_process import switchboard

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import datetime
@@ -17,6 +18,7 @@ from app import (
     assembly,
     channel_history,
     deployments,
+    enrollment,
     metrics_history,
     retention,
     sample_offers,
@@ -32,6 +34,7 @@ from app.push.standing import Span, Standing
 
 DEADLINE_SECONDS = 8.0
 """For one question in all: a frozen PostgreSQL neither ends a statement nor leaves TCP unacknowledged."""
+GHOST_LOOK_SECONDS = 3600.0
 
 
 class DatabaseQuestions:
@@ -44,6 +47,7 @@ class DatabaseQuestions:
     def __init__(self, app: Flask, database_url: str) -> None:
         self._app = app
         self._engine = engine_of_its_own(database_url, "signalbox sweep")
+        self._look_for_ghosts_at = 0.0
 
     @contextmanager
     def _asking(self) -> Iterator[None]:
@@ -121,10 +125,15 @@ class DatabaseQuestions:
                 metrics_history.flush()
 
     def tidy_up(self) -> None:
-        """Write down which actions and requests have expired, forget old ones, keep histories within bounds."""
+        """Write down which actions and requests have expired, forget old ones and ghosts, bound histories."""
         with self._asking():
             action_waves.tidy_up()
             sample_results.tidy_up()
+            now = time.monotonic()
+            if now >= self._look_for_ghosts_at:
+                # Looks at every node, so it is not asked each minute.
+                self._look_for_ghosts_at = now + GHOST_LOOK_SECONDS
+                enrollment.remove_ghosts()
         with self._app.app_context():
             retention.tidy_up()
 

@@ -25,6 +25,7 @@ from app import (
     assembly,
     deployments,
     enrollment,
+    heartbeat_body,
     heartbeats,
     node_actions,
     node_labels,
@@ -157,7 +158,7 @@ def config() -> ResponseReturnValue:
 @blueprint.post("/heartbeat")
 def heartbeat() -> ResponseReturnValue:
     """Take in what the node says runs."""
-    body = _read_report(heartbeats.Heartbeat)
+    body = _read_report(heartbeat_body.Heartbeat)
     if body is None:
         return jsonify(ok=True)
     heartbeats.record(g.node, body)

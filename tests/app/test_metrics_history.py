@@ -9,7 +9,7 @@ from sqlalchemy import select
 from app import metrics_history
 from app.database import snapshot
 from app.errors import InvalidInputError
-from app.heartbeats import Heartbeat
+from app.heartbeat_body import Heartbeat
 from app.metrics_points import DAY, HOST, HOUR, MINUTE, Standing
 from app.models import MetricsBlock
 from tests.app.conftest import Script, enroll, node_id

@@ -1,21 +1,71 @@
 """Bad input to the agent API: a 4xx with a sentence, never a 5xx, and nothing written by halves."""
 
 import socket
+import uuid
+from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import pytest
 
-from tests.support.api import Operator
-from tests.support.fuzzing import Fuzzing
+from tests.support.api import AgentByHand, Operator
+from tests.support.database import PostgresDatabases
+from tests.support.fuzzing import YAML, Fuzzing
 from tests.support.server import Server
+from tools.redis_server import RedisServer
 
 TRIES = 200
 """A sample; ``python -m bench.fuzz_agent_api`` makes ten thousand."""
 
 
+@pytest.fixture(scope="module")
+def postgresql_fleet(
+    redis_server: RedisServer,
+    postgres_databases: PostgresDatabases,
+    tmp_path_factory: pytest.TempPathFactory,
+    prefixes: set[str],
+) -> Iterator[tuple[Server, Operator]]:
+    """Two workers on PostgreSQL."""
+    name, url = postgres_databases.create()
+    prefix = f"signalbox-test-{uuid.uuid4().hex[:12]}:"
+    prefixes.add(prefix)
+    settings = {
+        "SIGNALBOX_DATABASE_URL": url,
+        "SIGNALBOX_REDIS_URL": redis_server.url,
+        "SIGNALBOX_REDIS_PREFIX": prefix,
+    }
+    server = Server(tmp_path_factory.mktemp("fuzzed"), settings)
+    try:
+        server.start()
+        yield server, Operator(server.url, server.create_api_token())
+    finally:
+        server.close()
+        postgres_databases.drop(name)
+
+
 def test_whatever_is_sent_is_refused_with_a_sentence(server: Server, operator: Operator) -> None:
     """Made from the schemas and spoiled; the rows are compared before and after, the log is read in the end."""
-    fuzzing = Fuzzing(server, operator, "fuzz")
+    _fuzz(server, operator)
+
+
+def test_postgresql_takes_none_of_it_amiss(postgresql_fleet: tuple[Server, Operator]) -> None:
+    """Its columns have lengths, and it stores neither NUL nor half a surrogate."""
+    _fuzz(*postgresql_fleet)
+
+
+def test_over_long_words_are_cut_and_not_refused(postgresql_fleet: tuple[Server, Operator]) -> None:
+    """Seen as a 500 on PostgreSQL, whose columns are shorter than the schema once was."""
+    server, operator = postgresql_fleet
+    environment = operator.create_environment(f"cut-{uuid.uuid4().hex[:8]}")["id"]
+    pipeline = operator.create_pipeline(environment, "made", YAML)["id"]
+    agent = AgentByHand(server.url)
+    agent.enroll(operator.enrollment_token(environment))
+    reported = {"pipelineId": pipeline, "version": 1, "status": "S" * 200, "error": "e" * 9000}
+    answer = agent.heartbeat([reported], configRevision="r" * 200, triedRevision="t" * 200, bootId="b" * 200)
+    assert answer.status_code == 200, answer.text
+
+
+def _fuzz(server: Server, operator: Operator) -> None:
+    fuzzing = Fuzzing(server, operator, f"fuzz-{uuid.uuid4().hex[:8]}")
     try:
         fuzzing.run(TRIES, is_random=False)
     finally:

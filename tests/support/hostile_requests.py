@@ -11,14 +11,15 @@ from pydantic import BaseModel
 from pydantic.alias_generators import to_camel
 
 from app.agent_api.schemas import Enrollment
-from app.heartbeats import Heartbeat
+from app.heartbeat_body import Heartbeat
 from app.node_logs import PipelineLines
+from app.sample_results import ReportedResult, ReportedResults
 from app.taps import TapEvents
 
 MODELS: dict[str, Any] = {
     "enroll": Enrollment,
     "heartbeat": Heartbeat,
-    "samples": dict[str, Any],
+    "samples": ReportedResults,
     "logs": list[PipelineLines],  # type: ignore[misc]
     "tap-events": TapEvents,
 }
@@ -71,6 +72,8 @@ class HostileRequest:
     path: str
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     body: bytes = b""
+    kinds: tuple[str, ...] = ()
+    """In what ways it is spoiled."""
 
     def __repr__(self) -> str:
         return f"{self.method} {self.path} {self.headers} {self.body[:2000]!r} ({len(self.body)} bytes)"
@@ -80,6 +83,10 @@ class HostileRequest:
         """Its bytes."""
         head = b"".join(name + b": " + value + b"\r\n" for name, value in self.headers)
         return f"{self.method} /api/agent/{self.path} HTTP/1.1\r\n".encode() + head + b"\r\n" + self.body
+
+
+_EACH_IS: dict[str, Any] = {"sample_results": list[ReportedResult]}
+"""Fields that are read one by one, so that their model says less than there is to say."""
 
 
 def values_of(annotation: Any, known: list[str]) -> st.SearchStrategy[Any]:
@@ -101,12 +108,12 @@ def _fitting(annotation: Any, known: list[str]) -> st.SearchStrategy[Any]:
         )
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         fields = {
-            to_camel(name): values_of(each.annotation, known)
+            each.alias or to_camel(name): values_of(_EACH_IS.get(name, each.annotation), known)
             for name, each in annotation.model_fields.items()
         }
         needed = {
-            to_camel(n): fields[to_camel(n)]
-            for n, each in annotation.model_fields.items()
+            each.alias or to_camel(name): fields[each.alias or to_camel(name)]
+            for name, each in annotation.model_fields.items()
             if each.is_required()
         }
         return st.fixed_dictionaries(needed, optional={n: s for n, s in fields.items() if n not in needed})
@@ -123,27 +130,41 @@ def _fitting(annotation: Any, known: list[str]) -> st.SearchStrategy[Any]:
 def requests(
     draw: st.DrawFn, host: str, tokens: list[str], known: list[str], enrollment_token: str
 ) -> HostileRequest:
-    """Any of the endpoints, any body, any headers; *tokens* are node tokens, good and bad."""
+    """Any of the endpoints, any body, any headers; *tokens* are node tokens, the first of them good."""
     path = draw(st.sampled_from([*MODELS, *MODELS, "config"]))
-    body = b""
-    if path in MODELS:
-        body = draw(_bodies(path, known, enrollment_token))
-    method = draw(st.sampled_from(["POST"] * 20 + ["GET", "PUT", "DELETE", "OPTIONS"]))
-    if path == "config":
-        method = draw(st.sampled_from(["GET"] * 5 + ["POST"]))
-    headers = [(b"Host", host.encode())]
+    kind, body = draw(_bodies(path, known, enrollment_token)) if path in MODELS else ("none", b"")
+    kinds = [f"body: {kind}"]
+    usual = "GET" if path == "config" else "POST"
+    method = draw(st.sampled_from([usual] * 20 + ["GET", "POST", "PUT", "DELETE", "OPTIONS"]))
+    if method != usual:
+        kinds.append("method")
+    headers = [(b"Host", host.encode())] * draw(st.sampled_from([1] * 40 + [0, 2]))
+    if len(headers) != 1:
+        kinds.append("Host missing" if not headers else "Host doubled")
     token = draw(st.sampled_from(tokens))
-    for _ in range(draw(st.sampled_from([1] * 30 + [0, 2]))):
-        headers.append((b"Authorization", f"Bearer {token}".encode("latin-1")))
+    if token != tokens[0]:
+        kinds.append("token bad")
+    count = draw(st.sampled_from([1] * 30 + [0, 2]))
+    headers += [(b"Authorization", f"Bearer {token}".encode("latin-1"))] * count
+    if count != 1:
+        kinds.append("token doubled" if count else "token missing")
     content_type = draw(st.sampled_from(["application/json"] * 10 + CONTENT_TYPES))
-    headers.append((b"Content-Type", content_type.encode("latin-1")))
+    count = draw(st.sampled_from([1] * 20 + [0, 2]))
+    headers += [(b"Content-Type", content_type.encode("latin-1"))] * count
+    if count != 1 or content_type != "application/json":
+        kinds.append("content type")
     for name, value in draw(st.lists(st.sampled_from(_ODD_HEADERS), max_size=1)):
         headers.append((name, value))
-    lengths = draw(
-        st.sampled_from([[len(body)]] * 40 + [[len(body)] * 2, [len(body), 0], ["x"], [-1], [10**30], ["+5"]])
+        kinds.append("odd header")
+    lengths: list[object] = draw(
+        st.sampled_from(
+            [[len(body)]] * 40 + [[], [len(body)] * 2, [len(body), 0], ["x"], [-1], [10**30], ["+5"]]
+        )
     )
+    if lengths != [len(body)]:
+        kinds.append("length missing" if not lengths else "length doubled or bad")
     headers += [(b"Content-Length", str(length).encode()) for length in lengths]
-    return HostileRequest(method, path, headers, body)
+    return HostileRequest(method, path, headers, body, tuple(kinds))
 
 
 _ODD_HEADERS = [
@@ -166,22 +187,19 @@ _PIECES = [b"", b"\xff", b"\0", b"NaN", b"}", b'"', b"\\u0000", b"\\ud800", b"-"
 
 
 @st.composite
-def _bodies(draw: st.DrawFn, path: str, known: list[str], enrollment_token: str) -> bytes:
+def _bodies(draw: st.DrawFn, path: str, known: list[str], enrollment_token: str) -> tuple[str, bytes]:
+    """How it was made, and the body."""
     kind = draw(st.sampled_from(["schema"] * 12 + ["junk", "raw", "raw", "spoiled", "spoiled"]))
     if kind == "raw":
-        return draw(st.sampled_from(RAW) | st.binary(max_size=100))
+        return kind, draw(st.sampled_from(RAW) | st.binary(max_size=100))
     value = draw(JUNK if kind == "junk" else _fitting(MODELS[path], known))
     if path == "enroll" and isinstance(value, dict) and draw(st.booleans()):
         value["token"] = enrollment_token
-    if draw(st.integers(0, 300)) == 0:
-        value = {"padding": "x" * BIG_BYTES, "value": value}
+    if draw(st.integers(0, 300)) == 170:  # Hypothesis likes the ends
+        kind, value = "10 MB", {"padding": "x" * BIG_BYTES, "value": value}
     data = json.dumps(value).encode()
     if kind != "spoiled" or not data:
-        return data
+        return kind, data
     at = draw(st.integers(0, len(data) - 1))
-    piece = draw(
-        st.sampled_from(
-            [b"", b"\xff", b"\0", b"NaN", b"}", b'"', b"\\u0000", b"\\ud800", b"-", b"1e999", b"[" * 200]
-        )
-    )
-    return data[:at] if draw(st.booleans()) else data[:at] + piece + data[at + 1 :]
+    piece = draw(st.sampled_from(_PIECES))
+    return kind, data[:at] if draw(st.booleans()) else data[:at] + piece + data[at + 1 :]

@@ -70,7 +70,9 @@ def run_flask(settings: Mapping[str, str], *arguments: str, typed: str = "") -> 
 class Server:
     """One gunicorn master; two of them over the same settings are two machines of one installation."""
 
-    def __init__(self, folder: Path, settings: Mapping[str, str], *, workers: int = 2) -> None:
+    def __init__(
+        self, folder: Path, settings: Mapping[str, str], *, workers: int = 2, application: str = "wsgi:app"
+    ) -> None:
         """Not started yet. `folder` exists and gets the logs; `settings` are SIGNALBOX_* variables.
 
         The database that they name has its schema. Keys are made where `settings` has none, so a second
@@ -89,6 +91,7 @@ class Server:
         }
         self.settings = {**fresh_secrets(), **settings, **own}
         self.workers = workers
+        self._application = application
         self._process: ChildProcess | None = None
 
     @property
@@ -105,7 +108,7 @@ class Server:
 
     def start(self) -> "Server":
         """Start it and wait until it is ready."""
-        command = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "wsgi:app"]
+        command = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", self._application]
         environment = {**clean_environment(), **self.settings}
         self._process = ChildProcess(command, log=self.log, env=environment, cwd=PROJECT)
         self.wait_ready()

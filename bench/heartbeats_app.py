@@ -1,0 +1,30 @@
+"""The server of `bench.heartbeats`: ours, with an empty view; each heartbeat in its own transaction if asked."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from app import group_commit
+from wsgi import app
+
+__all__ = ["app"]
+
+
+@app.get("/empty")
+def empty() -> str:
+    return ""
+
+
+def _alone(commits: Any, item: Any) -> Any:
+    """What `GroupCommit.commit` would do if nothing ever came together."""
+
+    def work(session: Any) -> Sequence[Any]:
+        return commits._write(session, [item])  # type: ignore[no-any-return]
+
+    (result,) = group_commit.transaction(work)
+    commits._told([result])
+    return result
+
+
+if os.environ.get("BENCH_ALONE"):
+    group_commit.GroupCommit.commit = _alone  # type: ignore[method-assign]
