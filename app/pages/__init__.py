@@ -1,12 +1,14 @@
 """The operator's pages: parse, call a use, answer with HTML.
 
-Everything in ``pages`` needs somebody who has signed in; ``sign_in`` is how they do.
+Everything in ``pages`` needs somebody who has signed in; ``sign_in`` is how they do, and ``setup`` how
+the first of them gets an account.
 """
 
 from __future__ import annotations
 
 from flask import Blueprint, Flask
 
+from app import first_account
 from app.pages import (
     actions,
     adoption,
@@ -17,6 +19,7 @@ from app.pages import (
     samples,
     secrets,
     security,
+    setup,
     sign_in,
     tail,
     words,
@@ -33,6 +36,8 @@ def init_app(app: Flask) -> None:
 
     sign_in.init_app(app)
     app.register_blueprint(sign_in.bp)
+    first_account.init_app(app)
+    app.register_blueprint(setup.bp)
 
     pages = Blueprint("pages", __name__)
     pages.before_request(sign_in.require_account)

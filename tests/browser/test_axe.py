@@ -36,8 +36,8 @@ PAGES = {
 """By endpoint, an address at which the page has something to show. A new page needs a line here."""
 NO_PAGES = (".events", ".rows")
 """What scripts of pages ask for."""
-ELSEWHERE = {"static", "sign_in.form"}
-"""No page of the signed-in: files, and the form, which is looked at below."""
+ELSEWHERE = {"static", "sign_in.form", "setup.form"}
+"""No pages of the signed-in: files, the form, which is looked at below, and what makes the first account."""
 
 
 def test_every_page_is_listed(server: Server) -> None:
@@ -47,7 +47,7 @@ def test_every_page_is_listed(server: Server) -> None:
         rule.endpoint
         for rule in app.url_map.iter_rules()
         if "GET" in (rule.methods or ())
-        and rule.endpoint.startswith(("pages.", "sign_in."))
+        and rule.endpoint.startswith(("pages.", "sign_in.", "setup."))
         and not rule.endpoint.endswith(NO_PAGES)
     }
     assert found - ELSEWHERE == set(PAGES)
