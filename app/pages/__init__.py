@@ -12,6 +12,7 @@ from app import first_account
 from app.pages import (
     actions,
     adoption,
+    first_steps,
     fleet,
     fleet_batches,
     nodes,
@@ -22,6 +23,7 @@ from app.pages import (
     setup,
     sign_in,
     tail,
+    typed_again,
     words,
 )
 
@@ -33,6 +35,7 @@ def init_app(app: Flask) -> None:
 
     security.init_app(app)
     words.init_app(app)
+    typed_again.init_app(app)
 
     sign_in.init_app(app)
     app.register_blueprint(sign_in.bp)
@@ -43,6 +46,17 @@ def init_app(app: Flask) -> None:
     pages.before_request(sign_in.require_account)
     pages.after_request(security.keep_private)
     # secrets.bp is that of the environments' pages
-    for module in (fleet, fleet_batches, nodes, pipelines, secrets, actions, adoption, samples, tail):
+    for module in (
+        fleet,
+        first_steps,
+        fleet_batches,
+        nodes,
+        pipelines,
+        secrets,
+        actions,
+        adoption,
+        samples,
+        tail,
+    ):
         pages.register_blueprint(module.bp)
     app.register_blueprint(pages)

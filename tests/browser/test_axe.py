@@ -18,6 +18,7 @@ AXE = (Path(__file__).parent.parent / "support" / "vendor" / "axe" / "axe.min.js
 
 PAGES = {
     "pages.fleet.index": "/",
+    "pages.first_steps.index": "/getting-started",
     "pages.fleet_batches.preview": "/fleet/actions?what=pause&node={node}",
     "pages.nodes.show": "/nodes/{node}",
     "pages.pipelines.index": "/pipelines",
