@@ -149,6 +149,36 @@ class PostSamples:
 
 
 @dataclass(frozen=True, slots=True)
+class StartTap:
+    """Post the events of one component as they come; becomes TapEnded, before it maybe TapRefused."""
+
+    request_id: str
+    pipeline_id: str
+    component_id: str
+    api_port: int
+    seconds: float
+    """It is over after these at the latest."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopTap:
+    """End a live tail, and tell the server why."""
+
+    request_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RefuseTap:
+    """Tell the server that there will be no live tail, and why."""
+
+    request_id: str
+    pipeline_id: str
+    component_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class SavePlan:
     """Keep on disk what this node runs, for a boot while the server is away."""
 
@@ -264,6 +294,9 @@ Action = (
     | AbandonHeartbeat
     | TakeSample
     | PostSamples
+    | StartTap
+    | StopTap
+    | RefuseTap
     | SavePlan
     | ValidateConfiguration
     | StartChild

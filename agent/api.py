@@ -1,4 +1,4 @@
-"""The server as the agent sees it: four requests, each with a deadline for the whole of it."""
+"""The server as the agent sees it: its requests, each with a deadline for the whole of it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,14 @@ from typing import Any
 
 import requests
 
-from agent.protocol import CONFIG_PATH, CONFIG_REVISION_HEADER, ENROLL_PATH, HEARTBEAT_PATH, SAMPLES_PATH
+from agent.protocol import (
+    CONFIG_PATH,
+    CONFIG_REVISION_HEADER,
+    ENROLL_PATH,
+    HEARTBEAT_PATH,
+    SAMPLES_PATH,
+    TAP_EVENTS_PATH,
+)
 from agent.session import CONNECT_SECONDS, USER_AGENT, Attempt, open_session, parse_retry_after, root_cause
 
 READ_SECONDS = 30.0
@@ -89,6 +96,10 @@ class Api:
     def post_samples(self, token: str, body: Mapping[str, object], deadline_seconds: float) -> None:
         """Answer a sample request; ApiError if the server has not taken it."""
         self._request("POST", SAMPLES_PATH, "cannot post samples", token, 0, deadline_seconds, body)
+
+    def post_tap_events(self, token: str, body: Mapping[str, object], deadline_seconds: float) -> None:
+        """Show what a live tail sees; ApiError if the server has not taken it."""
+        self._request("POST", TAP_EVENTS_PATH, "cannot post tap events", token, 0, deadline_seconds, body)
 
     def abandon(self, path: str, generation: int) -> None:
         """Cut off a request that has had its time, so that its thread ends."""

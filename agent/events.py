@@ -194,6 +194,37 @@ class SamplesFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class TapRequested:
+    """Somebody wants to watch what a component puts out."""
+
+    request_id: str
+    pipeline_id: str
+    component_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class TapStopRequested:
+    """Nobody watches any more."""
+
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class TapRefused:
+    """The server does not take the events of a live tail."""
+
+    request_id: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class TapEnded:
+    """A live tail's process is gone, and its last word was said or given up."""
+
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class ConfigurationValidated:
     """``vector validate`` found nothing wrong."""
 
@@ -275,6 +306,10 @@ Event = (
     | SampleRequested
     | SampleTaken
     | SamplesFailed
+    | TapRequested
+    | TapStopRequested
+    | TapRefused
+    | TapEnded
     | ConfigurationValidated
     | ConfigurationRefused
     | ValidationFailed

@@ -26,6 +26,8 @@ from agent.events import (
     Nudged,
     PollIntervalPushed,
     SampleRequested,
+    TapRequested,
+    TapStopRequested,
 )
 from agent.plan import parse_action, parse_sample_request, seconds_from_ms
 from agent.protocol import (
@@ -281,7 +283,15 @@ def _event_of(message: dict[str, Any]) -> Event | None:
         case MessageType.SAMPLE_REQUEST:
             request = parse_sample_request(message)
             return SampleRequested(request) if request is not None else None
-    # tap_start and tap_stop are among what this agent does not do.
+        case MessageType.TAP_START:
+            request_id, pipeline_id, component_id = (
+                message.get(name) for name in ("requestId", "pipelineId", "componentId")
+            )
+            if isinstance(request_id, str) and isinstance(pipeline_id, str) and isinstance(component_id, str):
+                return TapRequested(request_id, pipeline_id, component_id)
+        case MessageType.TAP_STOP:
+            request_id = message.get("requestId")
+            return TapStopRequested(request_id) if isinstance(request_id, str) else None
     return None
 
 

@@ -33,12 +33,15 @@ from agent.actions import (
     OpenLink,
     PostSamples,
     ProbeChild,
+    RefuseTap,
     RemoveCertificates,
     RemovePipelineFiles,
     SavePlan,
     SendHeartbeat,
     StageUpdate,
     StartChild,
+    StartTap,
+    StopTap,
     TakeSample,
     TerminateChild,
     ValidateConfiguration,
@@ -58,6 +61,7 @@ from agent.events import (
     HeartbeatFailed,
     HeartbeatSent,
     SamplesFailed,
+    TapEnded,
     TerminationRequested,
     Ticked,
     UpdateRefused,
@@ -77,6 +81,7 @@ from agent.settings import Settings, SettingsError
 from agent.state import Agent
 from agent.store import Store, StoreError
 from agent.tap import Tapper
+from agent.tap_stream import TapStreams
 from agent.transport import LinkTiming
 from agent.update import UpdateTiming
 from agent.updater import Updater
@@ -88,6 +93,7 @@ PROBE_SECONDS = 0.2
 PROBE_ATTEMPTS = 600
 ENROLL_DEADLINE_SECONDS = 30.0
 SAMPLES_DEADLINE_SECONDS = 30.0
+TAP_EVENTS_DEADLINE_SECONDS = 10.0
 LAST_SAVE_SECONDS = 5.0
 UNAUTHORIZED_SECONDS = 60.0
 """Between heartbeats with a token that the server refuses."""
@@ -122,6 +128,9 @@ class Loop:
         self._tapper = Tapper(self._launcher, settings.vector_bin, self._runner.version, self._queue.put)
         self._sampler = Sampler(self._runner, settings.labels, boot_id, mode)
         self._api = Api(settings.url)
+        self._tap_streams = TapStreams(
+            self._launcher, settings.vector_bin, self._runner.version, self._post_tap_events, self._queue.put
+        )
         self._link = Link(boot_id, self._queue.put)
         self._token = ""
         self._is_token_unread = False
@@ -207,6 +216,12 @@ class Loop:
                 self._tapper.take(action)
             case PostSamples():
                 self._aside("samples", lambda: self._post_samples(action), SamplesFailed(action.results))
+            case StartTap():
+                self._tap_streams.start(action)
+            case StopTap():
+                self._tap_streams.stop(action.request_id, action.reason)
+            case RefuseTap():
+                self._aside("refusal", lambda: self._tap_streams.refuse(action), TapEnded(action.request_id))
             case SavePlan():
                 self._saver.save(action.memory)
             case ValidateConfiguration():
@@ -368,6 +383,9 @@ class Loop:
             log.warning("%s; the next heartbeat carries them", error)
             return SamplesFailed(action.results)
         return None
+
+    def _post_tap_events(self, body: dict[str, object]) -> None:
+        self._api.post_tap_events(self._token, body, TAP_EVENTS_DEADLINE_SECONDS)
 
     def _probe(self, action: ProbeChild) -> Event | None:
         """Ask until the child is well, has been stopped or replaced, or has had its time."""

@@ -47,6 +47,10 @@ from agent.events import (
     SampleRequested,
     SamplesFailed,
     SampleTaken,
+    TapEnded,
+    TapRefused,
+    TapRequested,
+    TapStopRequested,
     TerminationRequested,
     Ticked,
     TrialBegun,
@@ -62,6 +66,7 @@ from agent.protocol import ActionType
 from agent.report import Report
 from agent.sampling import Sampling
 from agent.supervisor import Supervisor
+from agent.taps import Taps
 from agent.transport import LinkTiming
 from agent.update import UpdateTiming
 
@@ -82,6 +87,7 @@ class Agent:
         self._channel = Channel(random, link_timing)
         self._report = Report(random)
         self._sampling = Sampling()
+        self._taps = Taps()
         self._orders = Orders(random, update_timing or UpdateTiming())
         self._random = random
         self._booted_at = 0.0
@@ -107,7 +113,7 @@ class Agent:
 
     def next_deadline(self) -> float:
         """When ``Ticked`` must be handled if nothing else happens before; may be infinity."""
-        deadline = self._supervisor.next_deadline()
+        deadline = min(self._supervisor.next_deadline(), self._taps.next_deadline())
         if self._terminating:
             return deadline
         if self._enroll_at is not None:
@@ -203,15 +209,17 @@ class Agent:
             case SamplesFailed():
                 self._report.add_sample_results(event.results, now)
                 return []
+            case TapRequested() | TapStopRequested() | TapRefused() | TapEnded():
+                return self._taps.handle(event, now, self._supervisor.api_port)
         assert_never(event)
 
     def _do_what_is_due(self, now: float) -> list[Action]:
+        actions = self._taps.due(now, self._supervisor.api_port)
         if self._terminating:
-            if self._supervisor.is_idle() and not self._exited:
+            if self._supervisor.is_idle() and self._taps.is_idle() and not self._exited:
                 self._exited = True
-                return [Log(logging.INFO, "all children have ended"), Exit(self._restarting)]
-            return []
-        actions: list[Action] = []
+                actions += [Log(logging.INFO, "all children have ended"), Exit(self._restarting)]
+            return actions
         if self._enroll_at is not None and now >= self._enroll_at:
             self._enroll_at = None
             actions.append(Enroll())
@@ -274,7 +282,7 @@ class Agent:
         self._terminating = True
         self._enroll_at = None
         actions: list[Action] = [Log(logging.INFO, line)]
-        return actions + self._channel.close() + self._supervisor.stop_all(now)
+        return actions + self._channel.close() + self._taps.end(now) + self._supervisor.stop_all(now)
 
     def _config_fetched(self, event: ConfigFetched, now: float) -> list[Action]:
         if self._terminating or not self._poll.is_awaited(event.generation):

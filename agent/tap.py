@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import math
 import os
 import time
 from collections.abc import Callable
@@ -13,20 +11,16 @@ from typing import Any
 from agent import vector
 from agent.actions import SampleResult, TakeSample
 from agent.events import Event, SampleTaken
-from agent.launcher import Launcher, Process
+from agent.launcher import Launcher
 from agent.sampling import TAP_SECONDS
+from agent.tap_output import EVENT_BYTES, TapOutput, read_events
 
 log = logging.getLogger("agent.tap")
 
 MORE_SECONDS = 5.0
 """After its first event a tap waits so long for more."""
-EVENT_BYTES = 64 * 1024
 SAMPLE_BYTES = 256 * 1024
 """Of all events of one component; what comes behind is left out."""
-NOTE_CHARACTERS = 300
-MOST_NOTES = 5
-HARMLESS = ("successfully matched", " INFO ", " DEBUG ")
-"""What Vector says while all is well."""
 
 
 class Tapper:
@@ -96,94 +90,24 @@ class Tapper:
         self._put(SampleTaken(SampleResult(action.request_id, action.component_key, error)))
 
 
-class Seen:
-    """What one tap has printed: a line of JSON for an event, other lines for people. In the launcher's thread.
-
-    The tap never ends by itself: it is killed once it has shown enough, or says that there is nothing to show.
-    """
+class Seen(TapOutput):
+    """What the tap of a sample has printed. It is killed once it has shown enough."""
 
     def __init__(self, limit: int) -> None:
-        self.process: Process | None = None
+        super().__init__()
         self.lines: list[bytes] = []
         """Events, each as JSON."""
-        self.oversized = 0
-        self.unmatched: str | None = None
-        """What Vector says of a component that it does not have."""
         self._limit = limit
         self._size = 0
-        self._notes: list[str] = []
-        self._part = b""
-        self._is_skipping = False
-        """The line under way has become too long."""
-        self._has_enough = False
-
-    def feed(self, data: bytes) -> None:
-        """Take what was read."""
-        if self._has_enough:
-            return
-        *lines, part = data.split(b"\n")
-        for line in lines:
-            self._take(line)
-            self._line()
-            if self._has_enough:
-                return
-        self._take(part)
-
-    def end(self) -> None:
-        """Nothing more comes; half a line is no event."""
 
     def events(self) -> list[Any]:
-        """The events as JSON values; what is no JSON after all is left out."""
-        found = []
-        for line in self.lines:
-            try:
-                found.append(json.loads(line, parse_constant=str, parse_float=_finite))
-            except (ValueError, RecursionError) as error:
-                log.debug("an event cannot be read: %s", error)
-        return found
-
-    def notes_of_failure(self) -> list[str]:
-        """What was said beside events, but for what went well."""
-        return [note for note in self._notes if not any(word in note for word in HARMLESS)]
-
-    def _take(self, data: bytes) -> None:
-        if self._is_skipping or len(self._part) + len(data) > EVENT_BYTES:
-            self._is_skipping, self._part = True, b""
-        else:
-            self._part += data
-
-    def _line(self) -> None:
-        line, self._part = self._part.strip(), b""
-        if self._is_skipping:
-            self._is_skipping = False
-            self.oversized += 1
-        elif line.startswith(b"{"):
-            self._event(line)
-        elif line:
-            self._note(line.decode("utf-8", "replace")[:NOTE_CHARACTERS])
+        """The events as JSON values."""
+        return read_events(self.lines)
 
     def _event(self, line: bytes) -> None:
         self.lines.append(line)
         self._size += len(line)
         if len(self.lines) >= self._limit or self._size + EVENT_BYTES > SAMPLE_BYTES:
-            self._stop()
+            self.stop()
         elif len(self.lines) == 1 and self.process is not None and self.process.deadline is not None:
             self.process.deadline = min(self.process.deadline, time.monotonic() + MORE_SECONDS)
-
-    def _note(self, note: str) -> None:
-        if len(self._notes) < MOST_NOTES:
-            self._notes.append(note)
-        if vector.is_unmatched(note):
-            self.unmatched = note
-            self._stop()
-
-    def _stop(self) -> None:
-        self._has_enough = True
-        if self.process is not None:
-            self.process.kill_group()
-
-
-def _finite(text: str) -> float | str:
-    """A number that JSON can hold again."""
-    number = float(text)
-    return number if math.isfinite(number) else text

@@ -12,7 +12,7 @@ from pydantic import Field
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app import audit, pipeline_yaml, pipelines
+from app import audit, masking, pipeline_yaml, pipelines
 from app.audit import Actor
 from app.database import snapshot, transaction
 from app.enrollment import AuthenticatedNode
@@ -158,7 +158,7 @@ def follow(request_id: str) -> Iterator[Line]:
 
 
 def record(node: AuthenticatedNode, body: TapEvents) -> None:
-    """Take what the node was asked for; over-long events are cut, and of many the last are kept.
+    """Take what the node was asked for; over-long events are cut, of many the last are kept, secrets are masked.
 
     :raises ForbiddenError: the node was not asked for this.
     :raises UnavailableError: Redis is away.
@@ -170,10 +170,16 @@ def record(node: AuthenticatedNode, body: TapEvents) -> None:
         if tap is None or tap.node_id != node.id or asked != (tap.pipeline_id, tap.component_id):
             raise ForbiddenError("This node was not asked for these events.")
         is_open = taps.is_open(tap.request_id)
+        try:
+            mask = masking.Mask(masking.values_of(node.environment_id) if is_open else ())
+        except masking.UnmaskableError as problem:
+            taps.end(tap.request_id, str(problem).rstrip("."))
+            switchboard().nudge([node.id], messages.tap_stop(tap.request_id))
+            return
         if is_open:
-            taps.add(tap.request_id, [_text(event) for event in body.events[-MAX_EVENTS:]])
+            taps.add(tap.request_id, [_text(mask.json(event)) for event in body.events[-MAX_EVENTS:]])
         if body.status == "stopped":
-            taps.end(tap.request_id, body.reason or "the agent has stopped")
+            taps.end(tap.request_id, mask.text(body.reason or "the agent has stopped"))
         elif not is_open:
             switchboard().nudge(
                 [node.id], messages.tap_stop(tap.request_id)

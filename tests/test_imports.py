@@ -54,7 +54,7 @@ def test_the_server_takes_only_the_words_on_the_wire_from_the_agent(file: Path) 
 
 THINKING = {
     "actions", "backoff", "channel", "child", "ed25519", "events", "ledger", "orders", "pipeline", "plan", "poll",
-    "report", "sampling", "state", "supervisor", "transport", "update",
+    "report", "sampling", "state", "supervisor", "taps", "transport", "update",
 }  # fmt: skip
 """What decides for the agent; more may be added, none may leave."""
 THOUGHTS_NEED = {

@@ -12,10 +12,14 @@ from app import first_account
 from app.pages import (
     actions,
     adoption,
+    editor,
     first_steps,
     fleet,
     fleet_batches,
+    new_pipelines,
     nodes,
+    pipeline_reviews,
+    pipeline_versions,
     pipelines,
     samples,
     secrets,
@@ -36,12 +40,15 @@ def init_app(app: Flask) -> None:
     security.init_app(app)
     words.init_app(app)
     typed_again.init_app(app)
+    editor.init_app(app)
 
     sign_in.init_app(app)
     app.register_blueprint(sign_in.bp)
     first_account.init_app(app)
     app.register_blueprint(setup.bp)
 
+    # These add their views to the blueprint of the pipelines' pages, by being imported.
+    assert all((new_pipelines, pipeline_reviews, pipeline_versions))
     pages = Blueprint("pages", __name__)
     pages.before_request(sign_in.require_account)
     pages.after_request(security.keep_private)
@@ -51,6 +58,7 @@ def init_app(app: Flask) -> None:
         first_steps,
         fleet_batches,
         nodes,
+        editor,
         pipelines,
         secrets,
         actions,

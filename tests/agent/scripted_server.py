@@ -10,7 +10,7 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from tests.support.until import until
+from tests.support.until import PATIENCE_SECONDS, until
 
 JSON = dict[str, Any]
 
@@ -73,6 +73,12 @@ class ScriptedServer:
         self.heartbeats: list[JSON] = []
         self.samples: list[JSON] = []
         self.samples_status = 200
+        self.tap_events: list[JSON] = []
+        self.tap_status = 200
+        self.tap_tries = 0
+        self.answers_taps = threading.Event()
+        """While it is not set, nobody hears what became of posted tap events."""
+        self.answers_taps.set()
         self.files: dict[str, bytes] = {}
         """What other paths answer; a value that begins with `http` is a redirect."""
         self.downloads: list[str] = []
@@ -149,11 +155,12 @@ class ScriptedServer:
         if number < 0:
             until(lambda: self.sockets and not self.sockets[-1].is_closed.is_set(), what="a push channel")
         else:
-            until(lambda: len(self.sockets) > number, what=f"push channel {number}", seconds=20)
+            until(lambda: len(self.sockets) > number, what=f"push channel {number}")
         return self.sockets[number]
 
-    def heartbeat_where(self, accept: Callable[[JSON], bool], seconds: float = 20.0) -> JSON:
+    def heartbeat_where(self, accept: Callable[[JSON], bool], seconds: float = PATIENCE_SECONDS) -> JSON:
         """The first heartbeat from now on that `accept` takes."""
+        __tracebackhide__ = True
         first = len(self.heartbeats)
 
         def find() -> JSON | None:
@@ -165,7 +172,7 @@ class ScriptedServer:
             raise AssertionError(f"no such heartbeat; the last was {self.heartbeats[-1:]}") from error
 
     def pipeline_where(
-        self, accept: Callable[[JSON], bool], pipeline_id: str = "p1", seconds: float = 20.0
+        self, accept: Callable[[JSON], bool], pipeline_id: str = "p1", seconds: float = PATIENCE_SECONDS
     ) -> JSON:
         """What the first heartbeat says about a pipeline once `accept` takes it."""
 
@@ -174,7 +181,7 @@ class ScriptedServer:
 
         return find(self.heartbeat_where(lambda body: bool(find(body)), seconds))[0]
 
-    def running(self, pipeline_id: str = "p1", version: int | None = None, seconds: float = 20.0) -> JSON:
+    def running(self, pipeline_id: str = "p1", version: int | None = None, seconds: float = PATIENCE_SECONDS) -> JSON:
         """What is said about a pipeline once it runs (this version)."""
         return self.pipeline_where(
             lambda p: p["status"] == "RUNNING" and version in (None, p["version"]), pipeline_id, seconds
@@ -236,6 +243,12 @@ class _Handler(BaseHTTPRequestHandler):
             if script.samples_status == 200:
                 script.samples.append(body)
             self.answer(script.samples_status, {"ok": True})
+        elif self.path == "/api/agent/tap-events":
+            script.tap_tries += 1
+            script.answers_taps.wait(30)
+            if script.tap_status == 200:
+                script.tap_events.append(body)
+            self.answer(script.tap_status, {"ok": True})
 
     def answer(self, status: int, body: JSON | None = None, headers: dict[str, str] | None = None) -> None:
         content = json.dumps(body).encode() if body is not None else b""

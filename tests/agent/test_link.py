@@ -4,7 +4,15 @@ from typing import Any
 
 import pytest
 
-from agent.events import ActionPushed, Event, Nudged, PollIntervalPushed, SampleRequested
+from agent.events import (
+    ActionPushed,
+    Event,
+    Nudged,
+    PollIntervalPushed,
+    SampleRequested,
+    TapRequested,
+    TapStopRequested,
+)
 from agent.link import parse_close, understand
 from agent.plan import PendingAction, SampleRequest
 from agent.protocol import CloseCode
@@ -39,7 +47,13 @@ from agent.protocol import CloseCode
             SampleRequested(SampleRequest("s", "p", ("a",), 5)),
         ),
         ({"type": "sample_request", "requestId": "s"}, None),
+        (
+            {"type": "tap_start", "requestId": "r", "pipelineId": "p", "componentId": "c"},
+            TapRequested("r", "p", "c"),
+        ),
         ({"type": "tap_start", "requestId": "r"}, None),
+        ({"type": "tap_stop", "requestId": "r"}, TapStopRequested("r")),
+        ({"type": "tap_stop", "requestId": 1}, None),
         ({"type": "tomorrow"}, None),
         ({}, None),
         ([], None),

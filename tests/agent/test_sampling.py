@@ -24,7 +24,8 @@ from agent.sampling import (
     WAIT_SECONDS,
     Sampling,
 )
-from agent.tap import EVENT_BYTES, SAMPLE_BYTES, Seen
+from agent.tap import SAMPLE_BYTES, Seen
+from agent.tap_output import EVENT_BYTES
 from tests.agent.scripted_server import ScriptedServer, pipeline_entry
 from tests.agent.test_state import fetched
 from tests.conftest import StartAgent

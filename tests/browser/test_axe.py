@@ -26,6 +26,9 @@ PAGES = {
     "pages.pipelines.show": "/pipelines/{pipeline}",
     "pages.pipelines.versions": "/pipelines/{pipeline}/versions",
     "pages.pipelines.version": "/pipelines/{pipeline}/versions/1",
+    "pages.pipelines.compare": "/pipelines/{pipeline}/compare?from=1&to=draft",
+    "pages.pipelines.review_deploy": "/pipelines/{pipeline}/review",
+    "pages.pipelines.review_rollback": "/pipelines/{pipeline}/rollback/1",
     "pages.environments.index": "/environments",
     "pages.environments.secrets": "/environments/{environment}/secrets",
     "pages.actions.of_environment": "/environments/{environment}/actions",
@@ -37,8 +40,14 @@ PAGES = {
 """By endpoint, an address at which the page has something to show. A new page needs a line here."""
 NO_PAGES = (".events", ".rows")
 """What scripts of pages ask for."""
-ELSEWHERE = {"static", "sign_in.form", "setup.form"}
-"""No pages of the signed-in: files, the form, which is looked at below, and what makes the first account."""
+ELSEWHERE = {
+    "static",
+    "sign_in.form",
+    "setup.form",
+    "pages.pipelines.export",
+    "pages.editor.completions",
+}
+"""No pages of the signed-in: files, names for the editor, the form, which is looked at below, and the first-run page."""
 
 
 def test_every_page_is_listed(server: Server) -> None:

@@ -74,7 +74,8 @@ class RedisProxy:
             if self._trigger is None or not all(word in data for word in self._trigger[0]):
                 return False
             act, self._trigger = self._trigger[1], None
-        self.swallowed = data  # before *act*, which may end the asker's connection and with it the test's wait
+        # Before *act*, which may end the asker's connection and with it the test's wait.
+        self.swallowed = data
         act()
         self._cut()
         return True
