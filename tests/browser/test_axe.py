@@ -47,7 +47,7 @@ ELSEWHERE = {
     "pages.pipelines.export",
     "pages.editor.completions",
 }
-"""No pages of the signed-in: files, names for the editor, the form, which is looked at below, and the first-run page."""
+"""No pages of the signed-in: files, names for the editor, the form (looked at below), and the first-run page."""
 
 
 def test_every_page_is_listed(server: Server) -> None:
