@@ -18,7 +18,7 @@ from typing import TypeVar
 import bcrypt
 import gevent
 from gevent import monkey
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -66,11 +66,13 @@ class AuthenticatedToken:
     """The one environment that it may see; ``None`` means all."""
 
 
-def create_account(email: str, password: str, role: str, actor: Actor) -> Account:
-    """Make an account for a person.
+def create_account(
+    email: str, password: str, role: str, actor: Actor, *, only_first: bool = False
+) -> Account:
+    """Make an account for a person; with *only_first* no second one, whoever asks at the same time.
 
     :raises InvalidInputError: the e-mail address, the password or the role cannot be used.
-    :raises ConflictError: there is an account of that address.
+    :raises ConflictError: there is an account of that address or, with *only_first*, any.
     """
     email = email.strip().lower()
     if not _EMAIL.fullmatch(email) or not email.isprintable():
@@ -88,6 +90,8 @@ def create_account(email: str, password: str, role: str, actor: Actor) -> Accoun
     )
 
     def work(session: Session) -> Account:
+        if only_first:
+            _refuse_a_second(session)
         audit.record(session, actor, "account.create", subject_id=account.id, email=email, role=role)
         merged: Account = session.merge(account)
         return merged
@@ -97,6 +101,19 @@ def create_account(email: str, password: str, role: str, actor: Actor) -> Accoun
     except IntegrityError:
         raise ConflictError(f"There is already an account for {email}.") from None
     return stored
+
+
+def _refuse_a_second(session: Session) -> None:
+    """Until the end of the transaction nobody else makes an account. SQLite has one writer anyway."""
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(text("LOCK TABLE account IN SHARE ROW EXCLUSIVE MODE"))
+    if session.scalar(select(Account.id).limit(1)) is not None:
+        raise first_exists()
+
+
+def first_exists() -> ConflictError:
+    """What is told whoever comes too late to make the first account."""
+    return ConflictError("The first account has been made already, by you or by somebody else.")
 
 
 def sign_in(email: str, password: str, address: str | None = None) -> Account:

@@ -14,7 +14,10 @@ from app.models import AuditEntry
 
 @dataclass(frozen=True)
 class Actor:
-    """Who acts: ``name`` is an e-mail, ``token <name>``, ``node <id>``, ``server`` or ``command line``."""
+    """Who acts.
+
+    ``name`` is an e-mail, ``token <name>``, ``node <id>``, ``server``, ``command line`` or ``setup page``.
+    """
 
     name: str
     address: str | None = None

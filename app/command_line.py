@@ -1,4 +1,4 @@
-"""The commands of ``flask --app wsgi``: ``admin create``, ``api-token create``, ``secrets reencrypt``, ``doctor``."""
+"""The commands of ``flask --app wsgi``: accounts and API tokens, ``secrets reencrypt``, ``doctor``."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from flask import Flask, current_app
 from flask.cli import AppGroup, with_appcontext
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
-from app import accounts, doctor, environments, reencryption
+from app import accounts, doctor, environments, first_account, reencryption, setup_code
 from app.audit import COMMAND_LINE
-from app.clock import utc_now
+from app.clock import rfc3339, utc_now
 from app.database import db
 from app.errors import SignalboxError
 
@@ -74,6 +74,16 @@ def create_admin(email: str) -> None:
         password = sys.stdin.readline().rstrip("\r\n")
     account = accounts.create_account(email, password, "admin", COMMAND_LINE)
     click.echo(f"Made the account {account.email}.", err=True)
+
+
+@admin.command("setup-code")
+@_in_one_sentence
+def show_setup_code() -> None:
+    """Print the code with which the page /setup makes the first account; changes nothing."""
+    if not first_account.is_needed():
+        raise click.ClickException("There is an account already; another one: flask --app wsgi admin create")
+    click.echo(first_account.current_code())
+    click.echo(f"Good until {rfc3339(setup_code.good_until(utc_now()))}.", err=True)
 
 
 @api_token.command("create")

@@ -24,6 +24,8 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from werkzeug.exceptions import HTTPException
 
+from app.clock import utc_now
+
 log = logging.getLogger("signalbox.errors")
 
 Detail = dict[str, Any]
@@ -35,6 +37,8 @@ class SignalboxError(Exception):
 
     status: ClassVar[int] = 500
     title: ClassVar[str] = "Something went wrong"
+    may_send_again: ClassVar[bool] = False
+    """Whether the same form can succeed when it is sent a second time, so that its page offers that."""
 
     def __init__(self, sentence: str, details: list[Detail] | None = None, retry_after: int | None = None):
         super().__init__(sentence)
@@ -98,6 +102,7 @@ class TooManyRequestsError(SignalboxError):
 
     status = 429
     title = "Too fast"
+    may_send_again = True
 
 
 class UnavailableError(SignalboxError):
@@ -105,15 +110,25 @@ class UnavailableError(SignalboxError):
 
     status = 503
     title = "Not available just now"
+    may_send_again = True
+
+
+class DatabaseAwayError(UnavailableError):
+    """The database cannot be reached, or has no connection to spare."""
+
+    title = "The database is away"
 
 
 _SENTENCES = {
     400: "The request cannot be understood.",
+    403: "This is not allowed.",
     404: "There is nothing at this address.",
     405: "This address does not take that method.",
     413: "The body is larger than the limit.",
     415: "The body must be JSON.",
+    429: "Too many requests came at once.",
     500: "The server failed to handle the request; its log says why.",
+    503: "The server cannot do this just now.",
 }
 
 
@@ -125,8 +140,8 @@ def _wants_json() -> bool:
     )
 
 
-def respond(error: SignalboxError) -> Response:
-    """The response for *error*: JSON below ``/api``, a page elsewhere."""
+def respond(error: SignalboxError, status: int | None = None) -> Response:
+    """The response for *error*: JSON below ``/api``, a page elsewhere; *status* where its family has none of it."""
     if _wants_json():
         body: dict[str, Any] = {"error": error.sentence}
         if error.details:
@@ -134,9 +149,9 @@ def respond(error: SignalboxError) -> Response:
         response = jsonify(body)
     else:
         response = Response(
-            render_template("error.html", title=error.title, sentence=error.sentence, details=error.details)
+            render_template("error.html", error=error, status=status or error.status, now=utc_now())
         )
-    response.status_code = error.status
+    response.status_code = status or error.status
     if error.retry_after is not None:
         response.headers["Retry-After"] = str(error.retry_after)
     if error.status == 401:
@@ -153,8 +168,7 @@ def _respond_to_http(error: HTTPException) -> Response:
     code = error.code or 500
     family = {kind.status: kind for kind in SignalboxError.__subclasses__()}
     wrapped = family.get(code, SignalboxError)(_SENTENCES.get(code, error.description or error.name))
-    response = respond(wrapped)
-    response.status_code = code
+    response = respond(wrapped, code)
     for name, value in error.get_headers():
         if name in ("Allow", "Location", "Retry-After"):
             response.headers[name] = value
@@ -183,7 +197,7 @@ def _respond_without_database(error: SQLAlchemyError) -> Response:
     """The database cannot be reached, or has no connection to spare: that passes, and says nothing of the input."""
     log.error("cannot use the database path=%s: %s", request.path, str(error).splitlines()[0])
     return respond(
-        UnavailableError("The database cannot be used just now; nothing was changed.", retry_after=5)
+        DatabaseAwayError("The database cannot be used just now; nothing was changed.", retry_after=5)
     )
 
 

@@ -1,16 +1,19 @@
 """The operator's pages: parse, call a use, answer with HTML.
 
-Everything in ``pages`` needs somebody who has signed in; ``sign_in`` is how they do.
+Everything in ``pages`` needs somebody who has signed in; ``sign_in`` is how they do, and ``setup`` how
+the first of them gets an account.
 """
 
 from __future__ import annotations
 
 from flask import Blueprint, Flask
 
+from app import first_account
 from app.pages import (
     actions,
     adoption,
     editor,
+    first_steps,
     fleet,
     fleet_batches,
     new_pipelines,
@@ -21,8 +24,10 @@ from app.pages import (
     samples,
     secrets,
     security,
+    setup,
     sign_in,
     tail,
+    typed_again,
     words,
 )
 
@@ -34,10 +39,13 @@ def init_app(app: Flask) -> None:
 
     security.init_app(app)
     words.init_app(app)
+    typed_again.init_app(app)
     editor.init_app(app)
 
     sign_in.init_app(app)
     app.register_blueprint(sign_in.bp)
+    first_account.init_app(app)
+    app.register_blueprint(setup.bp)
 
     # These add their views to the blueprint of the pipelines' pages, by being imported.
     assert all((new_pipelines, pipeline_reviews, pipeline_versions))
@@ -45,6 +53,18 @@ def init_app(app: Flask) -> None:
     pages.before_request(sign_in.require_account)
     pages.after_request(security.keep_private)
     # secrets.bp is that of the environments' pages
-    for module in (fleet, fleet_batches, nodes, editor, pipelines, secrets, actions, adoption, samples, tail):
+    for module in (
+        fleet,
+        first_steps,
+        fleet_batches,
+        nodes,
+        editor,
+        pipelines,
+        secrets,
+        actions,
+        adoption,
+        samples,
+        tail,
+    ):
         pages.register_blueprint(module.bp)
     app.register_blueprint(pages)

@@ -23,6 +23,7 @@ from app.action_wishes import Wish
 from app.errors import ConflictError, InvalidInputError, SignalboxError
 from app.pages import live, roles, words
 from app.pages.live import Picture
+from app.switchboard_process import switchboard
 
 BATCHES_SHOWN = 10
 NODES_SHOWN = 100
@@ -154,7 +155,8 @@ def paint(batch_id: str) -> Picture:
     """The picture of an action of many nodes: the numbers, and those nodes first that somebody should look at."""
     batch = action_progress.get(batch_id)
     shown = action_progress.troubled_first(batch_id, NODES_SHOWN)
-    part = live.draw("actions/progress.html", batch=batch, actions=shown)
+    since = switchboard().unknown_since if batch.ended < batch.total else None
+    part = live.draw("actions/progress.html", batch=batch, actions=shown, unknown_since=since)
     return Picture({"progress": part}, node_ids=frozenset(action.node_id for action in shown))
 
 

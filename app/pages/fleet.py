@@ -12,6 +12,7 @@ from app import environments, fleet, fleet_versions
 from app.errors import InvalidInputError
 from app.fleet import FleetCounts, NodePage, NodeRow
 from app.pages import fleet_look, live
+from app.pages.first_steps import Steps
 from app.pages.fleet_counts import shared_counts
 from app.pages.fleet_look import Look
 from app.pages.live import Picture
@@ -63,6 +64,7 @@ class Painter:
 
     def __init__(self, look: Look):
         self.look = look
+        self._steps = Steps()
         self._drawn: dict[str, tuple[NodeRow, Markup]] = {}
 
     def paint(self) -> Picture:
@@ -82,7 +84,9 @@ class Painter:
         # Where all that is counted stands on the page, it is the rows that are counted: the two cannot differ.
         is_all = self.look.begins_the_counted and page.next_cursor is None and page.items
         counts = fleet.counts_of(page.items) if is_all else shared_counts(self.look.environment_id)
+        is_plain = not self.look.is_filtered
         parts = {
+            "steps": self._steps.part(is_shown=is_plain, is_needed=is_plain and counts.nodes == 0),
             "counts": live.draw("fleet/counts.html", look=self.look, tiles=_tiles(counts)),
             "empty": live.draw(
                 "fleet/empty.html",

@@ -12,6 +12,7 @@ from app.errors import ConflictError, InvalidInputError, SignalboxError
 from app.pages import live, roles, words
 from app.pages.live import Picture
 from app.sample_views import Samples
+from app.switchboard_process import switchboard
 
 bp = Blueprint("samples", __name__)
 
@@ -94,7 +95,8 @@ def _painter(request_id: str) -> live.Paint:
 
 def _picture(found: Samples) -> Picture:
     by_key = {sample.component_key: sample for sample in found.samples}
-    parts = {"summary": live.draw("samples/summary.html", found=found)}
+    since = switchboard().unknown_since if found.request.finished_at is None else None
+    parts = {"summary": live.draw("samples/summary.html", found=found, unknown_since=since)}
     for number, key in enumerate(found.request.component_keys):
         parts[f"component-{number}"] = live.draw(
             "samples/component.html",

@@ -22,7 +22,7 @@ class Sessions(SecureCookieSessionInterface):
 
     def get_cookie_secure(self, app: Flask) -> bool:
         """Whether the browser may send the cookie over https only."""
-        return _is_https()
+        return is_https()
 
     def should_set_cookie(self, app: Flask, session: SessionMixin) -> bool:
         """As Flask does, but never beside a static file, which any cache may keep and hand to others."""
@@ -52,7 +52,7 @@ def _set_headers(response: Response) -> Response:
     # Not no-referrer: over https the CSRF check compares the referrer with the host.
     headers["Referrer-Policy"] = "same-origin"
     headers["Cross-Origin-Opener-Policy"] = "same-origin"
-    if _is_https():
+    if is_https():
         headers["Strict-Transport-Security"] = f"max-age={YEAR_SECONDS}"
     if request.endpoint == "static" and "v" in request.args and response.status_code in (200, 304):
         # The address names the content (see words.asset), so it never changes.
@@ -60,15 +60,23 @@ def _set_headers(response: Response) -> Response:
     return response
 
 
-def _is_https() -> bool:
+def is_https() -> bool:
+    """Whether the request or the public URL is https."""
     settings: Settings = current_app.extensions["settings"]
     return request.is_secure or (settings.public_url or "").startswith("https://")
 
 
+class FormTooOldError(InvalidInputError):
+    """A form without the token of the session that sends it."""
+
+    title = "The page was open too long"
+    may_send_again = True
+
+
 def _refuse_form(_error: CSRFError) -> Response:
     return respond(
-        InvalidInputError(
-            "The form was not accepted, because it is too old or came from elsewhere."
-            " Go back, reload the page, and send it again."
+        FormTooOldError(
+            "The form was not accepted, and nothing was changed: since its page was opened you have signed in"
+            " or out, or the form came from elsewhere."
         )
     )

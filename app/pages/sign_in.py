@@ -10,12 +10,11 @@ from urllib.parse import urlsplit
 from flask import Blueprint, Flask, g, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user, login_user, logout_user
-from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
-from app import accounts
+from app import accounts, first_account
 from app.database import snapshot
-from app.errors import InvalidInputError, TooManyRequestsError, UnauthorizedError, UnavailableError
+from app.errors import DatabaseAwayError, InvalidInputError, TooManyRequestsError, UnauthorizedError
 from app.extensions import login_manager
 from app.models import Account
 from app.pages import roles
@@ -34,10 +33,12 @@ def init_app(app: Flask) -> None:
 
 @bp.get("/sign-in")
 def form() -> ResponseReturnValue:
-    """The form; whoever has signed in already goes on."""
+    """The form; whoever has signed in already goes on, and where there is no account the first one is made."""
     wanted = safe_next(request.args.get("next"))
     if current_user.is_authenticated:
         return redirect(wanted)
+    if first_account.is_needed():
+        return redirect(url_for("setup.form"))
     return _form(wanted)
 
 
@@ -94,8 +95,7 @@ def safe_next(address: str | None) -> str:
 
 
 def _form(wanted: str, email: str = "", sentence: str | None = None) -> str:
-    is_first = snapshot(lambda session: session.scalar(select(Account.id).limit(1))) is None
-    return render_template("sign_in.html", next=wanted, email=email, sentence=sentence, first=is_first)
+    return render_template("sign_in.html", next=wanted, email=email, sentence=sentence)
 
 
 def _account_of(cookie_id: str) -> Any:
@@ -108,7 +108,7 @@ def _account_of(cookie_id: str) -> Any:
         account = snapshot(lambda session: session.get(Account, account_id))
     except SQLAlchemyError as error:
         g.database_is_away = True
-        raise UnavailableError("The database does not answer; try again shortly.", retry_after=5) from error
+        raise DatabaseAwayError("The database does not answer; try again shortly.", retry_after=5) from error
     if account is None or not hmac.compare_digest(account.session_key.encode(), session_key.encode()):
         return None
     return account

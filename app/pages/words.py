@@ -36,6 +36,7 @@ def init_app(app: Flask) -> None:
 
 SECTIONS = {
     "fleet_batches": "fleet",
+    "first_steps": "fleet",
     "nodes": "fleet",
     "samples": "pipelines",
     "tail": "pipelines",

@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from tests.support import PROJECT
-from tests.support.server import Server, ServerError, clean_environment, run_flask
+from tests.support.server import Server, ServerError, clean_environment, fresh_secrets, run_flask
 
 TOKEN = re.compile(r"sbx_api_[0-9a-z]{1,32}_[0-9a-f]{64}\n")
 
@@ -131,3 +131,13 @@ def test_without_the_schema_the_command_says_how_to_make_it(server: Server, tmp_
         run_flask(settings, "api-token", "create", "t")
     assert "db upgrade" in str(caught.value)
     assert "Traceback" not in str(caught.value)
+
+
+def test_the_setup_code_is_printed_while_there_is_no_account(sqlite_url: str) -> None:
+    """On standard output and alone; afterwards it is refused in a sentence."""
+    settings = {**fresh_secrets(), "SIGNALBOX_DATABASE_URL": sqlite_url}
+    printed = run_flask(settings, "admin", "setup-code")
+    assert re.fullmatch(r"[a-z2-7]{4}(-[a-z2-7]{4}){3}\n", printed)
+    run_flask(settings, "admin", "create", "ada@example.org", typed="correct horse\n")
+    with pytest.raises(ServerError, match="There is an account already"):
+        run_flask(settings, "admin", "setup-code")

@@ -18,6 +18,7 @@ AXE = (Path(__file__).parent.parent / "support" / "vendor" / "axe" / "axe.min.js
 
 PAGES = {
     "pages.fleet.index": "/",
+    "pages.first_steps.index": "/getting-started",
     "pages.fleet_batches.preview": "/fleet/actions?what=pause&node={node}",
     "pages.nodes.show": "/nodes/{node}",
     "pages.nodes.channels": "/nodes/{node}/channels",
@@ -41,8 +42,14 @@ PAGES = {
 """By endpoint, an address at which the page has something to show. A new page needs a line here."""
 NO_PAGES = (".events", ".rows")
 """What scripts of pages ask for."""
-ELSEWHERE = {"static", "sign_in.form", "pages.pipelines.export", "pages.editor.completions"}
-"""No page of the signed-in: files, names for the editor, and the form, which is looked at below."""
+ELSEWHERE = {
+    "static",
+    "sign_in.form",
+    "setup.form",
+    "pages.pipelines.export",
+    "pages.editor.completions",
+}
+"""No pages of the signed-in: files, names for the editor, the form (looked at below), and the first-run page."""
 
 
 def test_every_page_is_listed(server: Server) -> None:
@@ -52,7 +59,7 @@ def test_every_page_is_listed(server: Server) -> None:
         rule.endpoint
         for rule in app.url_map.iter_rules()
         if "GET" in (rule.methods or ())
-        and rule.endpoint.startswith(("pages.", "sign_in."))
+        and rule.endpoint.startswith(("pages.", "sign_in.", "setup."))
         and not rule.endpoint.endswith(NO_PAGES)
     }
     assert found - ELSEWHERE == set(PAGES)

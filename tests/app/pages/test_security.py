@@ -26,7 +26,7 @@ def test_a_form_without_its_token_is_refused_and_changes_nothing(
     ):
         answer = visitor.client.post(path, data={"name": "staging"})
         assert answer.status_code == 400, path
-        assert "reload the page" in answer.text
+        assert "reload that page" in answer.text
     assert visitor.get("/").status_code == 200
     with app.app_context():
         assert [row.name for row in environments.listing().items] == ["production"]
@@ -46,7 +46,7 @@ def test_the_session_cookie_keeps_to_https(
 ) -> None:
     """Secure whenever the request or the public URL is https; never readable by scripts, never sent cross-site."""
     app = make_app(**({"SIGNALBOX_PUBLIC_URL": public_url} if public_url else {}))
-    answer = app.test_client().get("/sign-in", base_url=base_url)
+    answer = app.test_client().get("/setup", base_url=base_url)
     cookie = answer.headers["Set-Cookie"]
     assert cookie.startswith("signalbox_session=")
     assert "HttpOnly" in cookie

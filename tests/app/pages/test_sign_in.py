@@ -43,8 +43,9 @@ def test_the_answer_does_not_tell_whether_the_account_exists(app: Flask, sign_in
     assert visitor.get("/").status_code == 302
 
 
-def test_a_password_beyond_what_bcrypt_reads_is_refused_on_the_form(app: Flask) -> None:
+def test_a_password_beyond_what_bcrypt_reads_is_refused_on_the_form(app: Flask, sign_in: SignIn) -> None:
     """73 bytes are not cut to 72 and compared."""
+    sign_in()
     answer = Visitor(app.test_client()).post("/sign-in", "/sign-in", email="a@example.org", password="ä" * 37)
     assert answer.status_code == 400
     assert "72 bytes" in answer.text
