@@ -10,6 +10,7 @@ from flask import Blueprint, Flask
 from app.pages import (
     actions,
     adoption,
+    audit,
     fleet,
     fleet_batches,
     nodes,
@@ -38,6 +39,6 @@ def init_app(app: Flask) -> None:
     pages.before_request(sign_in.require_account)
     pages.after_request(security.keep_private)
     # secrets.bp is that of the environments' pages
-    for module in (fleet, fleet_batches, nodes, pipelines, secrets, actions, adoption, samples, tail):
+    for module in (fleet, fleet_batches, nodes, pipelines, secrets, actions, adoption, samples, tail, audit):
         pages.register_blueprint(module.bp)
     app.register_blueprint(pages)

@@ -32,10 +32,11 @@ PAGES = {
     "pages.samples.index": "/pipelines/{pipeline}/samples",
     "pages.samples.show": "/samples/{sample}",
     "pages.adoption.index": "/adoption",
+    "pages.audit.index": "/audit",
 }
 """By endpoint, an address at which the page has something to show. A new page needs a line here."""
-NO_PAGES = (".events", ".rows")
-"""What scripts of pages ask for."""
+NO_PAGES = (".events", ".rows", ".export")
+"""What scripts of pages ask for, and files."""
 ELSEWHERE = {"static", "sign_in.form"}
 """No page of the signed-in: files, and the form, which is looked at below."""
 
