@@ -10,7 +10,16 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from agent.protocol import Reason
-from app import action_states, action_waves, audit, deployments, node_labels, revisions, sample_results
+from app import (
+    action_states,
+    action_waves,
+    audit,
+    deployments,
+    metrics_history,
+    node_labels,
+    revisions,
+    sample_results,
+)
 from app.action_states import CompletedAction
 from app.audit import Actor
 from app.clock import utc_now
@@ -108,6 +117,7 @@ def record(node: AuthenticatedNode, heartbeat: Heartbeat) -> None:
     if runs_other:
         switchboard().nudge([node.id], messages.config_changed(Reason.LABEL))
     if batch_ids is not None:
+        metrics_history.observe(node.id, heartbeat)
         switchboard().publish_fleet_changed(node.environment_id, [node.id])
         for batch_id in batch_ids:
             action_waves.advance(batch_id)

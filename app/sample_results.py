@@ -9,17 +9,17 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from pydantic import Field, ValidationError
-from sqlalchemy import delete, select, update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from app import event_schema, masking, sample_events, sample_offers
 from app.clock import utc_now
 from app.database import snapshot, transaction
-from app.ids import first_id_at, is_id
+from app.ids import is_id
 from app.json_body import HostName, LongText, ShortText, Wire
 from app.models import Pipeline, SampleFailure, SampleRequest, SampleRequestNode, SampleResult
 from app.sample_offers import IS_PENDING
@@ -30,7 +30,6 @@ COMPLETED, ERROR, EXPIRED = "COMPLETED", "ERROR", "EXPIRED"
 
 MAX_RESULTS = 512
 """Read of one body; a node has at most ``OFFERED_AT_ONCE`` requests of 16 components."""
-KEPT = timedelta(days=1)
 ROWS_A_STEP = 200
 TOO_LARGE = "What the node sent is too large: ask for fewer events, or for fewer components at once."
 
@@ -237,20 +236,8 @@ def expire(session: Session, now: datetime, *where: Any) -> int:
 
 
 def tidy_up() -> None:
-    """End what is overdue, and forget what is older than ``KEPT``."""
+    """End what is overdue; what is old goes by ``app/retention.py``."""
     now = utc_now()
-    before = first_id_at(now - KEPT)
-
-    def look(session: Session) -> bool:
-        overdue = select(SampleRequest.id).where(IS_PENDING, SampleRequest.expires_at <= now)
-        old = select(SampleRequest.id).where(SampleRequest.id < before)
-        return any(session.scalar(query.limit(1)) is not None for query in (overdue, old))
-
-    def forget(session: Session) -> None:
-        old = select(SampleRequest.id).where(SampleRequest.id < before).limit(ROWS_A_STEP)
-        ids = list(session.scalars(old.with_for_update(skip_locked=True)))
-        session.execute(delete(SampleRequest).where(SampleRequest.id.in_(ids)))
-
-    if snapshot(look):
+    overdue = select(SampleRequest.id).where(IS_PENDING, SampleRequest.expires_at <= now).limit(1)
+    if snapshot(lambda session: session.scalar(overdue)) is not None:
         transaction(lambda session: expire(session, now))
-        transaction(forget)

@@ -1,8 +1,8 @@
-"""The settings that people change while the server runs: how often agents ask and report."""
+"""Settings that people change while the server runs: how often agents ask and report, how long history is kept."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -43,33 +43,170 @@ class Intervals:
         return {to_camel(name): value for name, value in asdict(self).items()}
 
 
-NAMES = tuple(to_camel(name) for name in Intervals.__slots__)
+INTERVALS = tuple(to_camel(name) for name in Intervals.__slots__)
 """On the wire and in the table ``setting``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """One setting: all that a form and a check need to know of it. Its value is a whole number."""
+
+    name: str
+    """On the wire and in the table ``setting``."""
+    label: str
+    help: str
+    unit: str
+    """``milliseconds``, ``hours``, ``days`` or ``versions``."""
+    least: int
+    most: int
+    default: int | Callable[[Settings], int]
+
+
+def _interval(name: str, label: str, help: str) -> Described:
+    def default(settings: Settings) -> int:
+        value: int = getattr(settings, name)
+        return value
+
+    return Described(to_camel(name), label, help, "milliseconds", LEAST_MS, MOST_MS, default)
+
+
+TABLE = (
+    _interval(
+        "poll_interval_ms",
+        "Poll interval",
+        "How often an agent without the push channel asks for its configuration.",
+    ),
+    _interval(
+        "idle_poll_interval_ms",
+        "Poll interval with the push channel",
+        "How often an agent asks while its push channel is up.",
+    ),
+    _interval(
+        "heartbeat_interval_ms", "Heartbeat interval", "How often an agent without the push channel reports."
+    ),
+    _interval(
+        "idle_heartbeat_interval_ms",
+        "Heartbeat interval with the push channel",
+        "How often an agent reports while its push channel is up.",
+    ),
+    Described(
+        "minuteMetricsHours",
+        "Metrics by the minute",
+        "How long each minute of a node's metrics is kept; the charts of an hour and of a day are drawn from these.",
+        "hours",
+        26,
+        24 * 32,
+        48,
+    ),
+    Described(
+        "hourMetricsDays",
+        "Metrics by the hour",
+        "How long each hour of a node's metrics is kept; the chart of a week is drawn from these.",
+        "days",
+        8,
+        400,
+        35,
+    ),
+    Described(
+        "dayMetricsDays",
+        "Metrics by the day",
+        "How long each day of a node's metrics is kept.",
+        "days",
+        32,
+        3650,
+        730,
+    ),
+    Described(
+        "nodeLogDays",
+        "Log lines of nodes",
+        "How long the last lines of a pipeline are kept after the node has last reported it.",
+        "days",
+        1,
+        3650,
+        7,
+    ),
+    Described("sampleDays", "Samples", "How long sampled events are kept.", "days", 1, 365, 1),
+    Described(
+        "deploymentDays",
+        "Deployments",
+        "How long it is kept who deployed what, and how far it came; the last one of each pipeline stays.",
+        "days",
+        1,
+        3650,
+        180,
+    ),
+    Described(
+        "versionsKept",
+        "Versions of a pipeline",
+        "How many of the latest are kept; one that is deployed, that a node runs, or that last ran well stays.",
+        "versions",
+        2,
+        10_000,
+        100,
+    ),
+    Described(
+        "channelHistoryDays",
+        "Push channels",
+        "How long it is kept when a node's push channels began and ended.",
+        "days",
+        1,
+        365,
+        14,
+    ),
+    Described(
+        "unseenNodeDays",
+        "Remove nodes not seen",
+        "Nodes not heard of for so many days are deleted, as in a group that scales by itself; 0 keeps all.",
+        "days",
+        0,
+        3650,
+        0,
+    ),
+)
+"""Every setting that people change while the server runs; the audit log has no setting: it is never pruned."""
 
 
 def intervals() -> Intervals:
     """The intervals as they are now: changed ones from the database, the others as the server was started."""
     settings: Settings = current_app.extensions["settings"]
-    query = select(Setting.name, Setting.value).where(Setting.name.in_(NAMES))
+    query = select(Setting.name, Setting.value).where(Setting.name.in_(INTERVALS))
     changed: dict[str, Any] = dict(snapshot(lambda session: session.execute(query).all()))
     return Intervals(
         **{name: int(changed.get(to_camel(name), getattr(settings, name))) for name in Intervals.__slots__}
     )
 
 
-def update(actor: Actor, wanted: Mapping[str, int]) -> Intervals:
-    """Change the intervals in *wanted* (by their names on the wire), then tell whoever is connected.
+def values() -> dict[str, int]:
+    """Every setting as it is now, in the order of ``TABLE``."""
+    settings: Settings = current_app.extensions["settings"]
+    query = select(Setting.name, Setting.value)
+    changed: dict[str, Any] = dict(snapshot(lambda session: session.execute(query).all()))
 
-    :raises InvalidInputError: a name is unknown or a value is outside of one second to one day.
+    def default(each: Described) -> int:
+        return each.default(settings) if callable(each.default) else each.default
+
+    return {each.name: int(changed.get(each.name, default(each))) for each in TABLE}
+
+
+def update(actor: Actor, wanted: Mapping[str, int]) -> dict[str, int]:
+    """Change the settings in *wanted* (by their names on the wire), then tell whoever is connected.
+
+    :raises InvalidInputError: a name is unknown or a value is out of its bounds.
     :raises ConflictError: somebody else made the same change first.
     """
+    known = {each.name: each for each in TABLE}
     for name, value in wanted.items():
-        if name not in NAMES or not LEAST_MS <= value <= MOST_MS:
-            message = f"it is a number of milliseconds from {LEAST_MS} to {MOST_MS}"
+        each = known.get(name)
+        if each is None or not each.least <= value <= each.most:
+            message = (
+                f"it is a number of {each.unit} from {each.least} to {each.most}"
+                if each is not None
+                else "there is no such setting"
+            )
             raise InvalidInputError(
                 f"The setting {name} cannot be used: {message}.", [{"field": name, "message": message}]
             )
-    before = intervals().to_wire()
+    before = values()
     changed = {name: value for name, value in wanted.items() if before[name] != value}
 
     def work(session: Session) -> None:
@@ -92,14 +229,14 @@ def update(actor: Actor, wanted: Mapping[str, int]) -> Intervals:
                 "Somebody else changed the same setting just now; nothing was changed."
             ) from None
         _tell(changed)
-    return intervals()
+    return values()
 
 
 def _tell(changed: Mapping[str, int]) -> None:
     node_ids = sorted(switchboard().connected() or ())
     if "pollIntervalMs" in changed:
         switchboard().nudge(node_ids, messages.poll_interval(changed["pollIntervalMs"]))
-    if changed.keys() - {"pollIntervalMs"}:
+    if (changed.keys() & set(INTERVALS)) - {"pollIntervalMs"}:
         # The others stand in the config answer only.
         spread_ms = len(node_ids) * SPREAD_MS_PER_NODE
         switchboard().nudge(node_ids, messages.config_changed(Reason.RESYNC, spread_ms=spread_ms))

@@ -15,7 +15,10 @@ from app import (
     action_states,
     action_waves,
     assembly,
+    channel_history,
     deployments,
+    metrics_history,
+    retention,
     sample_offers,
     sample_results,
     server_settings,
@@ -25,7 +28,7 @@ from app.database import current_engine, engine_of_its_own, transaction, using
 from app.models import Environment, Node, NodeAction, NodePipeline, SampleRequestNode
 from app.push.deadlines import deadline
 from app.push.messages import ACTION_SUBJECT, PREFIXES, SAMPLE_SUBJECT
-from app.push.standing import Standing
+from app.push.standing import Span, Standing
 
 DEADLINE_SECONDS = 8.0
 """For one question in all: a frozen PostgreSQL neither ends a statement nor leaves TCP unacknowledged."""
@@ -106,11 +109,24 @@ class DatabaseQuestions:
                 )
             )
 
+    def record_ended(self, spans: Sequence[Span]) -> None:
+        """Add these channels to their nodes' histories."""
+        with self._asking():
+            channel_history.record(spans)
+
+    def write_metrics(self) -> None:
+        """Write down what this worker's heartbeats have said."""
+        if metrics_history.is_waiting():
+            with self._app.app_context():
+                metrics_history.flush()
+
     def tidy_up(self) -> None:
-        """Write down which actions and requests have expired, and forget old ones."""
+        """Write down which actions and requests have expired, forget old ones, keep histories within bounds."""
         with self._asking():
             action_waves.tidy_up()
             sample_results.tidy_up()
+        with self._app.app_context():
+            retention.tidy_up()
 
 
 def is_behind(

@@ -5,6 +5,7 @@ from app.models.action import ActionBatch, NodeAction
 from app.models.audit import AuditEntry
 from app.models.deployment import Deployment, DeploymentNode
 from app.models.environment import Environment
+from app.models.history import ChannelSpan, MetricsBlock
 from app.models.node import Node, NodePipeline
 from app.models.pipeline import Pipeline, PipelineVersion
 from app.models.sample import SampleFailure, SampleRequest, SampleRequestNode, SampleResult
@@ -17,10 +18,12 @@ __all__ = [
     "ApiToken",
     "AuditEntry",
     "Certificate",
+    "ChannelSpan",
     "Deployment",
     "DeploymentNode",
     "Environment",
     "LastAssembled",
+    "MetricsBlock",
     "Node",
     "NodeAction",
     "NodePipeline",

@@ -8,11 +8,13 @@ from typing import Any, TypeVar
 from app.action_batches import BatchAsked
 from app.action_progress import BatchRow
 from app.certificate_store import CertificateRow
-from app.clock import rfc3339
+from app.clock import from_milliseconds, rfc3339
 from app.deploys import DeployOutcome
 from app.environments import EnvironmentRow
 from app.fleet import NodeRow
-from app.models import AuditEntry, Pipeline, PipelineVersion
+from app.metrics_figures import host_figures, pipeline_figures
+from app.metrics_points import Point
+from app.models import AuditEntry, ChannelSpan, Pipeline, PipelineVersion
 from app.node_actions import ActionRow, Asked
 from app.paging import Page
 from app.rotation import Outcome
@@ -276,4 +278,26 @@ def samples(found: Samples) -> dict[str, Any]:
             {"componentKey": failure.component_key, "nodeId": failure.node_id, "error": failure.error}
             for failure in found.failures
         ],
+    }
+
+
+def host_point(start: int, point: Point) -> dict[str, Any]:
+    """A point of a node's machine: from when, of how many seconds, and what was measured."""
+    return {"at": rfc3339(from_milliseconds(start * 1000)), "seconds": point[0], **host_figures(point)}
+
+
+def pipeline_point(start: int, point: Point) -> dict[str, Any]:
+    """A point of one pipeline on one node."""
+    return {"at": rfc3339(from_milliseconds(start * 1000)), "seconds": point[0], **pipeline_figures(point)}
+
+
+def channel(row: ChannelSpan) -> dict[str, Any]:
+    """A push channel that has ended."""
+    return {
+        "transport": row.transport,
+        "openedAt": rfc3339(row.opened_at),
+        "endedAt": rfc3339(row.ended_at),
+        "reason": row.reason,
+        "worker": row.worker,
+        "address": row.address,
     }

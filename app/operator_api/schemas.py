@@ -121,12 +121,21 @@ class NewSamples(Wire):
 
 
 class SettingsChanges(Changes):
-    """``PATCH /settings``, in milliseconds."""
+    """``PATCH /settings``; units and bounds stand in ``server_settings.TABLE``."""
 
     poll_interval_ms: Interval = 1
     idle_poll_interval_ms: Interval = 1
     heartbeat_interval_ms: Interval = 1
     idle_heartbeat_interval_ms: Interval = 1
+    minute_metrics_hours: Interval = 1
+    hour_metrics_days: Interval = 1
+    day_metrics_days: Interval = 1
+    node_log_days: Interval = 1
+    sample_days: Interval = 1
+    deployment_days: Interval = 1
+    versions_kept: Interval = 1
+    channel_history_days: Interval = 1
+    unseen_node_days: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
 
 
 class NewAction(Wire):

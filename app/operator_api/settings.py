@@ -1,4 +1,4 @@
-"""``/api/v1/settings``: how often agents ask and report."""
+"""``/api/v1/settings``: how often agents ask and report, how long history is kept."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ blueprint = Blueprint("settings", __name__, url_prefix="/settings")
 
 @blueprint.get("")
 def show() -> ResponseReturnValue:
-    """The intervals, in milliseconds."""
+    """All of them, each in its own unit."""
     access.require_unlimited("the server's settings")
-    return jsonify(server_settings.intervals().to_wire())
+    return jsonify(server_settings.values())
 
 
 @blueprint.patch("")
 def update() -> ResponseReturnValue:
-    """Change intervals and tell whoever is connected."""
+    """Change some and tell whoever is connected."""
     access.require_unlimited("the server's settings")
     given = requests.body(schemas.SettingsChanges).given()
     wanted = {to_camel(name): value for name, value in given.items()}
-    return jsonify(server_settings.update(access.actor(), wanted).to_wire())
+    return jsonify(server_settings.update(access.actor(), wanted))

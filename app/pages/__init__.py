@@ -11,12 +11,12 @@ from app.pages import (
     actions,
     adoption,
     audit,
+    environment,
     fleet,
     fleet_batches,
     nodes,
     pipelines,
     samples,
-    secrets,
     security,
     sign_in,
     tail,
@@ -38,7 +38,18 @@ def init_app(app: Flask) -> None:
     pages = Blueprint("pages", __name__)
     pages.before_request(sign_in.require_account)
     pages.after_request(security.keep_private)
-    # secrets.bp is that of the environments' pages
-    for module in (fleet, fleet_batches, nodes, pipelines, secrets, actions, adoption, samples, tail, audit):
+    # environment and secrets have the blueprint of the environments' pages
+    for module in (
+        fleet,
+        fleet_batches,
+        nodes,
+        pipelines,
+        environment,
+        actions,
+        adoption,
+        samples,
+        tail,
+        audit,
+    ):
         pages.register_blueprint(module.bp)
     app.register_blueprint(pages)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 FILE = "signalbox-agent.pyz"
+SERVICE_FILE = f"/usr/local/lib/{FILE}"
+"""A service may not run what lies in a home or a temporary folder."""
 FOLDER = '"$PWD/signalbox-agent"'
 """Where the agent keeps all that it has when it is tried: beside its file, without root."""
 LOCAL = ("localhost", "127.0.0.1", "::1")
@@ -28,13 +30,13 @@ class Commands:
 
 def commands(url: str, token: str, *, has_file: bool) -> Commands:
     """For the server at *url*, with the environment's enrollment *token*."""
-    fetch = f"curl -fsSL -o {FILE} {shlex.quote(f'{url}/agent/{FILE}')}"
+    offered = shlex.quote(f"{url}/agent/{FILE}")
     settings = f"SIGNALBOX_URL={shlex.quote(url)} SIGNALBOX_TOKEN={shlex.quote(token)}"
-    here = f"{fetch} && {settings} SIGNALBOX_DATA_DIR={FOLDER} python3 {FILE}"
+    here = f"curl -fsSL -o {FILE} {offered} && {settings} SIGNALBOX_DATA_DIR={FOLDER} python3 {FILE}"
     # printf is the shell's own: arguments of programs are for everybody on the machine to see.
     service = (
-        f"{fetch} && printf %s {shlex.quote(token)}"
-        f" | sudo python3 {FILE} install --now --url {shlex.quote(url)} --token-file -"
+        f"sudo curl -fsSL -o {SERVICE_FILE} {offered} && printf %s {shlex.quote(token)}"
+        f" | sudo python3 {SERVICE_FILE} install --now --url {shlex.quote(url)} --token-file -"
     )
     return Commands(
         here if has_file else None,

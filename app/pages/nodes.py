@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+import time
+from dataclasses import dataclass, replace
 
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
+from markupsafe import Markup
 
-from app import fleet, node_actions, nodes
+from app import channel_history, fleet, node_actions, node_charts, nodes
+from app.clock import utc_now
 from app.errors import InvalidInputError, SignalboxError
 from app.fleet import NodeRow
+from app.metrics_points import HOST
 from app.pages import live, roles
 from app.pages.live import Picture
 
 ACTIONS_SHOWN = 10
+CHANNELS_SHOWN = 5
+CHARTS_SECONDS = 10.0
+"""How long the charts of an open page are left as they are: a heartbeat says little more within that time."""
 
 bp = Blueprint("nodes", __name__, url_prefix="/nodes/<node_id>")
 
@@ -36,13 +44,21 @@ def show(node_id: str) -> ResponseReturnValue:
 @bp.get("/events")
 def events(node_id: str) -> ResponseReturnValue:
     """What changes on the page, as it changes."""
-    return live.events(lambda: paint(fleet.node(node_id)))
+    return live.events(Painter(node_id, _span()).paint)
 
 
 @bp.get("/rows")
 def rows(node_id: str) -> ResponseReturnValue:
     """The page's changing parts, for a browser that polls."""
-    return live.rows(lambda: paint(fleet.node(node_id)))
+    return live.rows(Painter(node_id, _span()).paint)
+
+
+@bp.get("/channels")
+def channels(node_id: str) -> ResponseReturnValue:
+    """All push channels that have ended, page by page."""
+    node = fleet.node(node_id)
+    page = channel_history.of_node(node_id, cursor=request.args.get("cursor") or None)
+    return render_template("nodes/all_channels.html", node=node, page=page)
 
 
 @bp.post("")
@@ -87,14 +103,54 @@ def delete(node_id: str) -> ResponseReturnValue:
     return redirect(url_for("pages.fleet.index"))
 
 
+class Painter:
+    """Draws one node's page again and again; its charts no more often than they can change to the eye."""
+
+    def __init__(self, node_id: str, span: str) -> None:
+        self._node_id = node_id
+        self._span = span
+        self._charts = Markup()
+        self._charts_at = -math.inf
+        self._names: dict[str, str] = {}
+
+    def paint(self) -> Picture:
+        """Look at the node and draw it.
+
+        :raises NotFoundError: there is none of that id.
+        """
+        node = fleet.node(self._node_id)
+        names = {run.pipeline_id: run.name for run in node.pipelines}
+        if names != self._names or time.monotonic() > self._charts_at + CHARTS_SECONDS:
+            self._charts, self._charts_at, self._names = self._draw_charts(names), time.monotonic(), names
+        picture = paint(node)
+        return replace(picture, parts={**picture.parts, "charts": self._charts})
+
+    def _draw_charts(self, names: dict[str, str]) -> Markup:
+        charts = node_charts.of_node(self._node_id, self._span, names, utc_now().timestamp())
+        groups = [
+            (name, [chart for chart in charts if chart.subject == subject])
+            for subject, name in ((HOST, "The machine"), *sorted(names.items(), key=lambda each: each[1]))
+        ]
+        return live.draw("nodes/charts.html", groups=groups, span=self._span)
+
+
+def _span() -> str:
+    """What the charts are of: an hour, unless the query string says a day or a week."""
+    span = request.args.get("span", "hour")
+    return span if span in node_charts.SPANS else "hour"
+
+
 def paint(node: NodeRow) -> Picture:
-    """The picture of one node."""
+    """The picture of one node, without its charts."""
     logs = [(name, lines) for name, lines in nodes.recent_logs(node.id) if lines]
     actions = node_actions.of_node(node.id, limit=ACTIONS_SHOWN).items
     parts = {
         "facts": live.draw("nodes/facts.html", node=node),
         "runs": live.draw("nodes/runs.html", node=node),
         "actions": live.draw("nodes/actions.html", actions=actions),
+        "channels": live.draw(
+            "nodes/channels.html", node=node, page=channel_history.of_node(node.id, CHANNELS_SHOWN)
+        ),
         "logs": live.draw("nodes/logs.html", logs=logs),
     }
     return Picture(parts, node_ids=frozenset([node.id]))
@@ -125,4 +181,13 @@ def _page(node_id: str, problem: SignalboxError | None = None, draft: Draft | No
     if draft is None:
         lines = "".join(f"{key}={value}\n" for key, value in sorted(node.operator_labels.items()))
         draft = Draft(node.name, lines, node.maintenance_mode)
-    return render_template("nodes/show.html", node=node, picture=paint(node), problem=problem, draft=draft)
+    span = _span()
+    return render_template(
+        "nodes/show.html",
+        node=node,
+        picture=Painter(node_id, span).paint(),
+        problem=problem,
+        draft=draft,
+        span=span,
+        spans=node_charts.SPANS,
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ def init_app(app: Flask) -> None:
     app.add_template_filter(exact)
     app.add_template_filter(rfc3339, "iso")
     app.add_template_filter(rate)
+    app.add_template_filter(duration)
     app.add_template_filter(short_version)
     app.add_template_filter(plural)
     app.add_template_filter(reason)
@@ -71,6 +72,18 @@ def _digits(number: float) -> str:
         return "<0.01"
     places = 0 if number >= 99.5 else 1 if number >= 9.95 else 2
     return f"{number:.{places}f}".rstrip("0").rstrip(".") if places else f"{number:.0f}"
+
+
+def duration(span: timedelta) -> str:
+    """``3 d 4 h``, ``5 min``, ``12 s``: the two largest units at most."""
+    seconds = max(0, round(span.total_seconds()))
+    if seconds < 120:
+        return f"{seconds} s"
+    for size, unit, less, smaller in ((86400, "d", 3600, "h"), (3600, "h", 60, "min")):
+        if seconds >= size:
+            rest = seconds % size // less
+            return f"{seconds // size} {unit}" + (f" {rest} {smaller}" if rest else "")
+    return f"{seconds // 60} min"
 
 
 def short_version(text: str | None) -> str | None:

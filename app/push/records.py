@@ -12,18 +12,19 @@ from app.push.connection import Connection
 from app.push.messages import Subject
 from app.push.presence import Registry
 from app.push.redis_gate import RedisAwayError
-from app.push.standing import Questions
+from app.push.standing import Questions, Span
 
 EVERY_SECONDS = 0.05
 AGAIN_AFTER_SECONDS = 1.0
 MAX_WAITING = 50_000
 NODES_A_NOTICE = 1000
+SPANS_A_WRITE = 500
 
 log = logging.getLogger("signalbox.push")
 
 
 class Records:
-    """Two lists that the hub's callbacks append to without waiting, and the greenlet that empties them."""
+    """Lists that the hub's callbacks append to without waiting, and the greenlet that empties them."""
 
     def __init__(self, registry: Registry, publisher: Publisher, questions: Questions) -> None:
         self._registry = registry
@@ -31,6 +32,7 @@ class Records:
         self._questions = questions
         self._ended: list[tuple[str, str, bool]] = []
         self._written: list[tuple[str, str, datetime]] = []
+        self._spans: list[Span] = []
 
     def ended(self, connection: Connection, *, by_itself: bool) -> None:
         """The channel has ended: its presence is to be taken back, if it is still its own.
@@ -38,6 +40,11 @@ class Records:
         One that ended *by_itself*, not because it was replaced, was taken over from by nobody (hazard 18).
         """
         self._ended.append((connection.node_id, connection.connection_id, by_itself))
+
+    def span(self, span: Span) -> None:
+        """For the node's history; of a storm that the database cannot follow the last ones are left out."""
+        if len(self._spans) < MAX_WAITING:
+            self._spans.append(span)
 
     def written(self, connection: Connection, subjects: tuple[Subject, ...]) -> None:
         """The kernel has taken a nudge that these deployments and actions want to know of."""
@@ -53,6 +60,16 @@ class Records:
                 self.flush()
             except RedisAwayError:
                 gevent.sleep(AGAIN_AFTER_SECONDS)
+
+    def write_spans(self) -> None:
+        """Write down the channels that have ended, many in one transaction; asked about every few seconds."""
+        while self._spans:
+            some, self._spans = self._spans[:SPANS_A_WRITE], self._spans[SPANS_A_WRITE:]
+            try:
+                self._questions.record_ended(some)
+            except Exception:
+                log.exception("cannot write down %d channels that ended", len(some))
+                return
 
     def flush(self) -> None:
         """Write down what there is.

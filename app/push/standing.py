@@ -23,6 +23,20 @@ class Standing:
     """Whether an action or a request for samples waits that the node was not told of yet."""
 
 
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One channel from its opening to its end."""
+
+    node_id: str
+    transport: str
+    opened_at: datetime
+    ended_at: datetime
+    reason: str
+    worker: str
+    """``host:pid``."""
+    address: str
+
+
 class Questions(Protocol):
     """The database, as the push channel sees it. Each call may take a while; none is made while writing."""
 
@@ -43,6 +57,12 @@ class Questions(Protocol):
 
     def record_seen(self, node_ids: Sequence[str]) -> None:
         """Something was heard from these nodes since the last call."""
+
+    def record_ended(self, spans: Sequence[Span]) -> None:
+        """These channels have ended."""
+
+    def write_metrics(self) -> None:
+        """Write down what this worker's heartbeats have said; asked about every few seconds."""
 
     def tidy_up(self) -> None:
         """Write down what time alone has changed; asked about once a minute by every worker."""

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import threading
 import time
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import gevent
@@ -28,7 +30,7 @@ from app.push.presence import Registry
 from app.push.records import Records
 from app.push.redis_gate import RedisAwayError
 from app.push.redis_guard import RedisGuard
-from app.push.standing import Questions
+from app.push.standing import Questions, Span
 from app.push.sweep import Sweep
 from app.push.upkeep import Upkeep
 from app.push.vitals import Vitals
@@ -37,6 +39,8 @@ ECHO_SECONDS = 2.0
 LOOK_SECONDS = 0.05
 DRAIN_SECONDS = 2.0
 TIDY_SECONDS = 60.0
+HISTORY_SECONDS = 5.0
+"""How long what belongs into a history waits for others to be written with."""
 
 log = logging.getLogger("signalbox.push")
 
@@ -113,6 +117,7 @@ class Worker:
             "records": self._records.run,
             "reaper": self._upkeep.run_reaper,
             "tidying": self._run_tidying,
+            "history": self._run_history,
             "guard": self._guard.run,
         }.items():
             self.spawn(name, run)
@@ -215,6 +220,7 @@ class Worker:
                 for connection in self.hub.connections():
                     self.hub.close(connection, CloseCode.GOING_AWAY, "going away")
         self.vitals.tally.pour()
+        self._write_history()
         try:
             self._records.flush()
             self._registry.end_lease(self.worker_id)
@@ -298,6 +304,17 @@ class Worker:
     def _on_closed(self, connection: Connection, reason: str) -> None:
         self._records.ended(connection, by_itself=reason != REPLACED)
         self._subscriber.changed([self._channels.node(connection.node_id)])
+        self._records.span(
+            Span(
+                connection.node_id,
+                connection.transport,
+                datetime.fromtimestamp(connection.since_ms / 1000, UTC),
+                datetime.now(UTC),
+                reason,
+                self.label,
+                connection.address,
+            )
+        )
         log.info(
             "channel closed node=%s connection=%s transport=%s worker=%s seconds=%.1f reason=%s",
             connection.node_id,
@@ -356,6 +373,18 @@ class Worker:
             self._sweep_wanted.clear()
             at_once, self._has_recovered = self._has_recovered, False
             self._sweep.run_once(at_once=at_once)
+
+    def _run_history(self) -> None:
+        while True:
+            gevent.sleep(HISTORY_SECONDS * random.uniform(0.8, 1.2))
+            self._write_history()
+
+    def _write_history(self) -> None:
+        self._records.write_spans()
+        try:
+            self._questions.write_metrics()
+        except Exception:
+            log.exception("cannot write down metrics")
 
     def _run_tidying(self) -> None:
         while True:

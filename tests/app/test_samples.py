@@ -10,7 +10,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import func, select, update
 
-from app import masking, sample_results
+from app import masking, retention, sample_results, server_settings
 from app.clock import utc_now
 from app.database import snapshot, transaction
 from app.models import (
@@ -341,9 +341,9 @@ def test_requests_are_bounded_and_forgotten(
     monkeypatch.setattr("app.samples.MAX_KEPT", 3)
     sampling.say(agent, shown(sampling.ask(), "made", {"n": 1}))
     assert sampling.count(SampleRequest) == 3, "the new one among them"
-    monkeypatch.setattr("app.sample_results.KEPT", timedelta(seconds=-60))
     with app.app_context():
-        sample_results.tidy_up()
+        later = utc_now() + timedelta(days=1, minutes=1)
+        assert retention.prune(retention.steps(server_settings.values(), later)["samples"]) == 3
     assert [sampling.count(table) for table in (SampleRequest, SampleRequestNode, SampleResult)] == [0, 0, 0]
     request_id = sampling.ask()
     sampling.say(agent, failed(request_id))

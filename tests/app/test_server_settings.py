@@ -2,6 +2,7 @@
 
 import pytest
 
+from app.server_settings import TABLE
 from tests.app.conftest import Script, enroll, refused, succeeded
 from tests.support.api import AgentByHand, Operator
 from tests.support.until import until
@@ -12,6 +13,18 @@ DEFAULTS = {
     "heartbeatIntervalMs": 15000,
     "idleHeartbeatIntervalMs": 60000,
 }
+ALL = {
+    **DEFAULTS,
+    "minuteMetricsHours": 48,
+    "hourMetricsDays": 35,
+    "dayMetricsDays": 730,
+    "nodeLogDays": 7,
+    "sampleDays": 1,
+    "deploymentDays": 180,
+    "versionsKept": 100,
+    "channelHistoryDays": 14,
+    "unseenNodeDays": 0,
+}
 
 
 def test_intervals_begin_as_the_server_was_started_and_change_by_name(
@@ -19,11 +32,11 @@ def test_intervals_begin_as_the_server_was_started_and_change_by_name(
 ) -> None:
     """What is changed is in the next config answer, under another ETag; the rest stays."""
     (agent,) = enroll(script, environment_id, "n")
-    assert script.get("/settings") == DEFAULTS
+    assert script.get("/settings") == ALL
     before = agent.call("GET", "/config")
     changed = {"idlePollIntervalMs": 600_000, "heartbeatIntervalMs": 1000}
-    assert succeeded(script.call("PATCH", "/settings", changed), 200) == {**DEFAULTS, **changed}
-    assert script.get("/settings") == {**DEFAULTS, **changed}
+    assert succeeded(script.call("PATCH", "/settings", changed), 200) == {**ALL, **changed}
+    assert script.get("/settings") == {**ALL, **changed}
     after = agent.call("GET", "/config")
     assert {name: after.get_json()[name] for name in DEFAULTS} == {**DEFAULTS, **changed}
     assert after.headers["ETag"] != before.headers["ETag"]
@@ -37,7 +50,7 @@ def test_an_interval_outside_of_a_second_to_a_day_is_400(script: Script, value: 
     """Named, and nothing of the same body is changed."""
     body = {"pollIntervalMs": 5000, "idlePollIntervalMs": value}
     refused(script.call("PATCH", "/settings", body), 400, "idlePollIntervalMs")
-    assert script.get("/settings") == DEFAULTS
+    assert script.get("/settings") == ALL
 
 
 def test_a_changed_interval_is_pushed(operator: Operator) -> None:
@@ -57,3 +70,19 @@ def test_a_changed_interval_is_pushed(operator: Operator) -> None:
         assert (message["type"], message["reason"]) == ("config_changed", "resync")
         assert agent.config().json()["idlePollIntervalMs"] == 200_000
     operator.call("PATCH", "/settings", DEFAULTS)
+
+
+def test_every_setting_says_its_unit_and_bounds(script: Script) -> None:
+    """What is kept for how long is changed like an interval, within its own bounds, and audited."""
+    assert [each.name for each in TABLE] == list(ALL)
+    for each in TABLE:
+        assert each.label, each
+        assert each.help.endswith("."), each
+        assert each.least <= ALL[each.name] <= each.most, each
+        for value in (each.least - 1, each.most + 1):
+            if value >= 0:
+                refused(script.call("PATCH", "/settings", {each.name: value}), 400, each.name)
+    succeeded(script.call("PATCH", "/settings", {"unseenNodeDays": 3, "deploymentDays": 30}), 200)
+    assert script.get("/settings") == {**ALL, "unseenNodeDays": 3, "deploymentDays": 30}
+    detail = script.get("/audit")["items"][0]["detail"]
+    assert detail["before"] == {"unseenNodeDays": 0, "deploymentDays": 180}

@@ -26,6 +26,7 @@ PAGES = {
     "pages.pipelines.versions": "/pipelines/{pipeline}/versions",
     "pages.pipelines.version": "/pipelines/{pipeline}/versions/1",
     "pages.environments.index": "/environments",
+    "pages.environments.show": "/environments/{environment}",
     "pages.environments.secrets": "/environments/{environment}/secrets",
     "pages.actions.of_environment": "/environments/{environment}/actions",
     "pages.actions.show": "/actions/{batch}",

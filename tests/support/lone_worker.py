@@ -22,7 +22,7 @@ from app.push.broker import Channels, Publisher
 from app.push.connection import Connection
 from app.push.presence import Registry
 from app.push.redis_gate import RedisGate
-from app.push.standing import Standing
+from app.push.standing import Span, Standing
 from app.push.worker import Worker
 
 BOUNDS_SECONDS = {"epoll": 3.5, "timers": 3.5, "subscriber": 3.5, "sweep": 3.5, "leases": 6.0, "audit": 20.0}
@@ -55,6 +55,12 @@ class BadDatabase:
     def poll_interval_ms(self) -> int | None:
         self._fail()
         return None
+
+    def record_ended(self, spans: Sequence[Span]) -> None:
+        self._fail()
+
+    def write_metrics(self) -> None:
+        self._fail()
 
     def tidy_up(self) -> None:
         self._fail()

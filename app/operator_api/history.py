@@ -1,0 +1,74 @@
+"""``/api/v1/nodes/{id}/metrics`` and ``/channels``: what was."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from flask import Blueprint, jsonify
+from flask.typing import ResponseReturnValue
+
+from app import channel_history, metrics_history, nodes
+from app.clock import rfc3339, utc_now
+from app.errors import InvalidInputError
+from app.metrics_points import HOST
+from app.operator_api import access, requests, rows
+
+blueprint = Blueprint("history", __name__, url_prefix="/nodes/<node_id>")
+
+DEFAULT_POINTS = 60
+
+
+@blueprint.get("/metrics")
+def metrics(node_id: str) -> ResponseReturnValue:
+    """``?level=minute|hour|day&since=&until=``, by default the last sixty points; at most 1,500."""
+    access.check_visible(nodes.environment_of(node_id), "node")
+    name = requests.text("level") or "minute"
+    level = metrics_history.LEVELS.get(name)
+    if level is None:
+        message = f"it is one of {', '.join(metrics_history.LEVELS)}"
+        raise InvalidInputError(
+            f'The parameter "level" is not valid: {message}.', [{"field": "level", "message": message}]
+        )
+    until = _moment("until") or utc_now()
+    since = _moment("since") or until - timedelta(seconds=level * DEFAULT_POINTS)
+    series = metrics_history.read(node_id, level, since.timestamp(), until.timestamp())
+    host = series.pop(HOST, {})
+    return jsonify(
+        level=name,
+        since=rfc3339(since),
+        until=rfc3339(until),
+        host=[rows.host_point(start, point) for start, point in host.items()],
+        pipelines={
+            pipeline_id: [rows.pipeline_point(start, point) for start, point in points.items()]
+            for pipeline_id, points in sorted(series.items())
+            if points
+        },
+    )
+
+
+@blueprint.get("/channels")
+def channels(node_id: str) -> ResponseReturnValue:
+    """The push channels that have ended, the latest first."""
+    access.check_visible(nodes.environment_of(node_id), "node")
+    page = channel_history.of_node(node_id, requests.limit(), requests.cursor())
+    return jsonify(rows.page(page, rows.channel))
+
+
+def _moment(name: str) -> datetime | None:
+    """A moment in RFC 3339, with its zone.
+
+    :raises InvalidInputError: it is not one.
+    """
+    text = requests.text(name)
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is not None and 1970 < moment.year < 3000:
+            return moment
+    except ValueError:
+        pass
+    message = "it is a moment such as 2026-01-31T12:00:00Z"
+    raise InvalidInputError(
+        f'The parameter "{name}" is not valid: {message}.', [{"field": name, "message": message}]
+    )
