@@ -18,6 +18,7 @@ from app.pages import (
     pipelines,
     samples,
     security,
+    settings,
     sign_in,
     tail,
     words,
@@ -50,6 +51,7 @@ def init_app(app: Flask) -> None:
         samples,
         tail,
         audit,
+        settings,
     ):
         pages.register_blueprint(module.bp)
     app.register_blueprint(pages)

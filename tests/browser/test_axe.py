@@ -34,6 +34,7 @@ PAGES = {
     "pages.samples.show": "/samples/{sample}",
     "pages.adoption.index": "/adoption",
     "pages.audit.index": "/audit",
+    "pages.settings.index": "/settings",
 }
 """By endpoint, an address at which the page has something to show. A new page needs a line here."""
 NO_PAGES = (".events", ".rows", ".export")
