@@ -2,9 +2,9 @@
 
 import shlex
 
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from tests.browser.test_fleet_page import browser, context, email, environment_id
+from tests.browser.test_fleet_page import browser, context, email, environment_id, sign_in
 from tests.conftest import StartAgent
 from tests.support.api import AgentByHand, Operator
 from tests.support.server import Server
@@ -55,12 +55,20 @@ def test_a_node_that_joins_with_the_shown_command_turns_the_line_green(
 
 
 def test_an_environment_is_renamed_emptied_and_deleted(
-    context: BrowserContext, server: Server, operator: Operator, environment_id: str
+    browser: Browser,
+    context: BrowserContext,
+    server: Server,
+    operator: Operator,
+    environment_id: str,
+    email: str,
 ) -> None:
-    """A second browser page that is open hears that it is gone; the name is asked for, and a wrong one refused."""
+    """What it takes along is said and its name asked for; another browser is told that it is gone."""
     agent = AgentByHand(server.url)
     agent.enroll(operator.enrollment_token(environment_id), "edge-01")
-    page, other = (open_environment(context, environment_id) for _ in range(2))
+    page = open_environment(context, environment_id)
+    others = browser.new_context(base_url=server.url)  # its console tells of the page that is gone
+    sign_in(others.new_page(), email)
+    other = open_environment(others, environment_id)
     expect(page.get_by_text("cannot be deleted: it has 1 node")).to_be_visible()
     name = f"emptied-{environment_id[-8:]}"
     page.get_by_label("Name of the environment").fill(name)
@@ -74,3 +82,4 @@ def test_an_environment_is_renamed_emptied_and_deleted(
     page.get_by_role("button", name=f"Delete {name}").click()
     expect(page.get_by_text(f"Deleted the environment {name}.")).to_be_visible()
     expect(other.locator("#live")).to_have_text("What this page is about no longer exists.")
+    others.close()

@@ -1,5 +1,6 @@
 """The settings' page: made from the table, kept by whoever is allowed to."""
 
+import html
 import re
 
 from flask import Flask
@@ -21,7 +22,7 @@ def form_of(visitor: Visitor) -> dict[str, str]:
 def test_every_setting_of_the_table_is_in_the_form(app: Flask, sign_in: SignIn) -> None:
     """With its label, help, unit and bounds; sent untouched, nothing is changed or audited."""
     visitor = sign_in()
-    page, form = visitor.get("/settings").text, form_of(visitor)
+    page, form = html.unescape(visitor.get("/settings").text), form_of(visitor)
     for each in TABLE:
         assert f'<label for="{each.name}">{each.label}</label>' in page
         assert each.help in page
