@@ -15,7 +15,7 @@ agent:
 
 # Set up what the tests need, then check style and types and run every test.
 test: lint types
-	@$(VENV)/bin/python -m pytest -n 3
+	@$(VENV)/bin/python -m pytest -n 4 --dist worksteal
 
 # Measure the small set: sockets beside plain flask-sock, a storm of deploys, the way to an agent. Some minutes.
 bench: environment
@@ -29,9 +29,9 @@ soak-agent: environment
 soak-conformance: environment
 	@$(VENV)/bin/python -m bench.soak_conformance $(SECONDS)
 
-# Send ten thousand spoiled requests to the agent API; TRIES=… for more.
+# Send ten thousand spoiled requests to the agent API (TRIES=… for more), and try fresh examples where tests have fixed ones.
 fuzz: environment
-	@$(VENV)/bin/python -m bench.fuzz_agent_api $(TRIES)
+	@$(VENV)/bin/python -m bench.fuzz_agent_api $(TRIES) && $(VENV)/bin/python -m pytest -m hypothesis --hypothesis-profile=default
 
 # Check the style.
 lint: environment

@@ -5,6 +5,7 @@ Commit, then tell: what is told is in the database, and what is not told is foun
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -64,17 +65,25 @@ class _Act:
     """Nodes that ran the pipeline before and no longer match."""
 
 
-def deploy(pipeline_id: str, actor: Actor, changelog: str | None = None) -> DeployOutcome:
+def deploy(
+    pipeline_id: str, actor: Actor, changelog: str | None = None, *, made_from: str | None = None
+) -> DeployOutcome:
     """Make a version of the draft and tell the nodes that match it.
+
+    *made_from* is the ``draft_revision`` that somebody has looked at: another draft is not deployed.
 
     :raises NotFoundError: there is no such pipeline.
     :raises InvalidInputError: the draft cannot run, or names what does not exist; ``details`` say where.
-    :raises ConflictError: what it names cannot be decrypted.
+    :raises ConflictError: what it names cannot be decrypted, or the draft is not *made_from*.
     """
 
     named: list[Reference] = []
 
     def new_version(session: Session, pipeline: Pipeline, environment: Environment) -> PipelineVersion:
+        if made_from not in (None, draft_revision(pipeline)):
+            raise ConflictError(
+                "The draft was changed since you looked at it. Look again at what it would bring."
+            )
         # Here, under the environment's lock: until the commit nobody removes what is named.
         _refuse(missing_references(session, environment.id, named))
         file_names = certificate_store.file_names(session, environment.id)
@@ -114,6 +123,12 @@ def deploy(pipeline_id: str, actor: Actor, changelog: str | None = None) -> Depl
         )
         if act is not None:
             return _tell(act, pipeline_id, "deploy")
+
+
+def draft_revision(pipeline: Pipeline) -> str:
+    """Another one for each YAML and selector that the draft can have (16 hex)."""
+    content = f"{pipeline.node_selector}\0{pipeline.config_yaml}".encode("utf-8", "surrogatepass")
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def rollback(pipeline_id: str, version: int, actor: Actor) -> DeployOutcome:
@@ -211,8 +226,8 @@ def _refuse(problems: list[Problem]) -> None:
         )
 
 
-def targets(pipeline_id: str) -> list[Target]:
-    """The nodes, by name, that a deploy of the draft would reach.
+def targets(pipeline_id: str, node_selector: str | None = None) -> list[Target]:
+    """The nodes, by name, that a deploy of the draft would reach, or one for another *node_selector*.
 
     :raises NotFoundError: there is no such pipeline.
     """
@@ -222,7 +237,8 @@ def targets(pipeline_id: str) -> list[Target]:
         if pipeline is None:
             raise NotFoundError("There is no such pipeline.")
         environment = session.get_one(Environment, pipeline.environment_id)
-        (found,) = matching(session, environment, [selectors.parse(pipeline.node_selector)])
+        text = pipeline.node_selector if node_selector is None else node_selector
+        (found,) = matching(session, environment, [selectors.parse(text)])
         return sorted(found)
 
     return snapshot(work)

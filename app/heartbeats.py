@@ -14,6 +14,7 @@ from app import (
     action_states,
     action_waves,
     audit,
+    component_rates,
     deployments,
     metrics_history,
     node_labels,
@@ -250,8 +251,8 @@ def _write_pipelines(
 
 def _write_pipeline(row: NodePipeline, pipeline: ReportedPipeline, now: datetime) -> None:
     seconds = (now - row.reported_at).total_seconds() if row.reported_at is not None else 0.0
-    row.events_in_rate = _rate(row.events_in, pipeline.events_in, seconds)
-    row.events_out_rate = _rate(row.events_out, pipeline.events_out, seconds)
+    row.events_in_rate = component_rates.rate(row.events_in, pipeline.events_in, seconds)
+    row.events_out_rate = component_rates.rate(row.events_out, pipeline.events_out, seconds)
     row.reported_at = now
     row.version, row.status = pipeline.version, pipeline.status
     row.pid, row.uptime_seconds = pipeline.pid, pipeline.uptime_seconds
@@ -263,18 +264,16 @@ def _write_pipeline(row: NodePipeline, pipeline: ReportedPipeline, now: datetime
     row.bytes_in, row.bytes_out = pipeline.bytes_in, pipeline.bytes_out
     row.utilization = pipeline.utilization
     if pipeline.component_metrics is not None:
-        row.component_metrics = [
-            component.model_dump(by_alias=True, exclude_none=True) for component in pipeline.component_metrics
-        ]
+        row.component_metrics = component_rates.with_rates(
+            row.component_metrics or [],
+            [
+                component.model_dump(by_alias=True, exclude_none=True)
+                for component in pipeline.component_metrics
+            ],
+            seconds,
+        )
     if pipeline.recent_logs is not None:
         row.recent_logs = pipeline.recent_logs[-MAX_LOG_LINES:]
-
-
-def _rate(before: int | None, now: int | None, seconds: float) -> float | None:
-    """Events a second since the last heartbeat; a counter that fell has started again from 0."""
-    if now is None or before is None or seconds <= 0.1:
-        return None
-    return round((now - before if now >= before else now) / seconds, 3)
 
 
 def _bounded_health(health: dict[str, Any]) -> dict[str, Any]:

@@ -30,7 +30,7 @@ TABLES = {"sources": "source", "transforms": "transform", "sinks": "sink"}
 _REFERENCE = re.compile(r"(SECRET|CERT)\[([A-Za-z0-9][A-Za-z0-9_-]*)\]")
 _LIKE_A_REFERENCE = re.compile(r"(?:SECRET|CERT)\[")
 _ID = re.compile(r"[^\s.*?\[\]\x00-\x1f\x7f]+(?: +[^\s.*?\[\]\x00-\x1f\x7f]+)*")
-_WILDCARD = re.compile(r"[*?\[]")
+WILDCARD = re.compile(r"[*?\[]")
 _VECTOR_TABLES = ("enrichment_tables", "secret", "schema", "tests", "api", "proxy", "graph", "telemetry")
 
 
@@ -284,11 +284,11 @@ class _Reading:
         """For each component those that it reads from; an input that names nothing is a problem."""
         outputs = [name for name, component in self.components.items() if component.kind != "sink"]
         others = self._table_outputs()
-        wildcards = {text for _, text in self.input_lines if _WILDCARD.search(text)}
+        wildcards = {text for _, text in self.input_lines if WILDCARD.search(text)}
         if len(wildcards) > MAX_WILDCARDS:
             self._refuse(f"there are more than {MAX_WILDCARDS} different wildcards in inputs")
             return {}
-        expanded = {text: _expand(text, outputs) for text in wildcards}
+        expanded = {text: expand(text, outputs) for text in wildcards}
         is_relaxed = self.tree.get("wildcard_matching") == "relaxed"
         known = set(outputs)
         edges: dict[str, list[str]] = {}
@@ -299,7 +299,7 @@ class _Reading:
                 if text in expanded:
                     found = [output for output in expanded[text] if output != name]
                     reads += found
-                    is_missing = not found and not is_relaxed and not _expand(text, others)
+                    is_missing = not found and not is_relaxed and not expand(text, others)
                 elif owner in known:
                     reads.append(owner)
                     continue
@@ -321,7 +321,7 @@ class _Reading:
         return [str(key) for key in keys if isinstance(key, str)]
 
     def _words_for_missing(self, text: str, outputs: list[str]) -> str:
-        if _WILDCARD.search(text):
+        if WILDCARD.search(text):
             return f'the input "{_short(text)}" matches no source or transform'
         if text in self.components:
             return f'the input "{_short(text)}" is a sink, and sinks have no output'
@@ -354,7 +354,7 @@ class _Reading:
                     trail[following] = iter(edges[following])
 
 
-def _expand(pattern: str, outputs: list[str]) -> list[str]:
+def expand(pattern: str, outputs: list[str]) -> list[str]:
     """The components whose output *pattern* matches; one with a port matches by what stands before it."""
     if len(pattern) > 2 * MAX_ID_CHARACTERS:
         return []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from datetime import UTC
 from types import EllipsisType
 from typing import Any
@@ -81,7 +80,7 @@ def update(
 ) -> Pipeline:
     """Change what is given of the draft; only a deploy brings it to nodes. ``log_level=None`` is Vector's own.
 
-    *made_from* is the ``draft_revision`` that somebody edited: if the draft is another one by now, nothing is
+    *made_from* is the ``deploys.draft_revision`` that somebody edited: if the draft is another one by now, nothing is
     changed.
 
     :raises NotFoundError: there is no such pipeline.
@@ -103,7 +102,7 @@ def update(
         pipeline = _get(session, pipeline_id, again=True)
         changed = {key: value for key, value in wanted.items() if getattr(pipeline, key) != value}
         if changed:
-            if made_from not in (None, draft_revision(pipeline)):
+            if made_from not in (None, deploys.draft_revision(pipeline)):
                 raise ConflictError(_who_changed(session, pipeline))
             for key, value in changed.items():
                 setattr(pipeline, key, value)
@@ -122,12 +121,6 @@ def update(
         return pipeline
 
     return _with_unique_name(wanted.get("name", ""), work)
-
-
-def draft_revision(pipeline: Pipeline) -> str:
-    """Another one for each YAML and selector that the draft can have (16 hex)."""
-    content = f"{pipeline.node_selector}\0{pipeline.config_yaml}".encode("utf-8", "surrogatepass")
-    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def differs_from_wanted(pipeline_id: str) -> bool:

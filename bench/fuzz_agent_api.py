@@ -34,7 +34,7 @@ def main() -> None:
                 fuzzing = Fuzzing(server, Operator(server.url, server.create_api_token()), "fuzz")
                 started = time.monotonic()
                 try:
-                    fuzzing.run(tries)
+                    fuzzing.run(tries, is_random=True)
                 finally:
                     print(json.dumps(dict(sorted(fuzzing.statuses.items())), indent=1))
                     fuzzing.close()

@@ -5,11 +5,13 @@ kills something starts its own: `own_redis`, `start_server`, `start_agent`.
 """
 
 import os
+import signal
 import uuid
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
+import hypothesis
 import psutil
 import pytest
 import redis
@@ -28,7 +30,26 @@ StartServer = Callable[..., Server]
 StartAgent = Callable[..., AgentProcess]
 
 _LOG_LINES = 30
+_LOG_COLUMNS = 300
 _ENDING_SECONDS = 2.0
+
+# The same examples in every run, and no clock that judges: a test fails for what was changed, or not at all.
+hypothesis.settings.register_profile(
+    "suite",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("suite")
+
+# Who runs us in the background may have hung-up signals ignored, which children would inherit (nohup).
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the long tests, which mostly wait: else one of them, begun last, is what all others wait for."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -38,7 +59,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     if report.failed and isinstance(item, pytest.Function):
         for log in _logs(item.funcargs):
             lines = log.read_text(errors="replace").splitlines()[-_LOG_LINES:]
-            report.sections.append((f"end of {log}", "\n".join(lines)))
+            shown = "\n".join(line[:_LOG_COLUMNS] for line in lines)
+            report.sections.append((f"end of {log}", shown))
     return report
 
 

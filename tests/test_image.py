@@ -54,6 +54,7 @@ def settings(redis_server: RedisServer, unique_prefix: str) -> Iterator[dict[str
     port.release()
 
 
+@pytest.mark.long
 def test_a_push_reaches_sockets_in_every_worker_of_the_image(
     image: Stage, settings: dict[str, str], tmp_path: Path
 ) -> None:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from tests.conftest import StartAgent, StartServer
 from tests.support.api import Operator
 from tests.support.until import until
@@ -32,6 +34,7 @@ sinks:
 """
 
 
+@pytest.mark.long
 def test_events_of_a_running_pipeline_are_shown(start_server: StartServer, start_agent: StartAgent) -> None:
     """A source's, a transform's, and what flows into a sink, with their schema; polls come once an hour.
 

@@ -11,10 +11,14 @@ from app.pages import (
     actions,
     adoption,
     audit,
+    editor,
     environment,
     fleet,
     fleet_batches,
+    new_pipelines,
     nodes,
+    pipeline_reviews,
+    pipeline_versions,
     pipelines,
     samples,
     security,
@@ -32,10 +36,13 @@ def init_app(app: Flask) -> None:
 
     security.init_app(app)
     words.init_app(app)
+    editor.init_app(app)
 
     sign_in.init_app(app)
     app.register_blueprint(sign_in.bp)
 
+    # These add their views to the blueprint of the pipelines' pages, by being imported.
+    assert all((new_pipelines, pipeline_reviews, pipeline_versions))
     pages = Blueprint("pages", __name__)
     pages.before_request(sign_in.require_account)
     pages.after_request(security.keep_private)
@@ -44,6 +51,7 @@ def init_app(app: Flask) -> None:
         fleet,
         fleet_batches,
         nodes,
+        editor,
         pipelines,
         environment,
         actions,

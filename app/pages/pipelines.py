@@ -11,27 +11,12 @@ from app import action_batches, deploys, environments, pipelines, progress, taps
 from app.deploys import DeployOutcome
 from app.errors import ConflictError, InvalidInputError, SignalboxError
 from app.models import Pipeline
-from app.pages import live, roles, words
+from app.pages import flow, live, roles, words
 from app.pages.live import Picture
+from app.starter_pipelines import STARTERS
 from app.switchboard_process import switchboard
 
 VERSIONS_SHOWN = 25
-
-STARTER = """\
-# Two lines a second of made-up web server logs, printed on the node's console.
-sources:
-  requests:
-    type: demo_logs
-    format: json
-    interval: 0.5
-
-sinks:
-  out:
-    type: console
-    inputs: [requests]
-    encoding:
-      codec: json
-"""
 
 bp = Blueprint("pipelines", __name__, url_prefix="/pipelines")
 
@@ -42,11 +27,11 @@ class Draft:
 
     name: str = ""
     environment_id: str = ""
-    config_yaml: str = STARTER
+    config_yaml: str = ""
     node_selector: str = ""
     changelog: str = ""
     revision: str = ""
-    """``pipelines.draft_revision`` of what was edited; empty: of what is saved now."""
+    """``deploys.draft_revision`` of what was edited; empty: of what is saved now."""
 
     @classmethod
     def from_request(cls) -> Draft:
@@ -75,35 +60,12 @@ def index() -> ResponseReturnValue:
     return render_template(
         "pipelines/index.html",
         pipelines=page.items,
+        standings=flow.standings([pipeline.id for pipeline in page.items]),
+        starters=STARTERS,
         next_cursor=page.next_cursor,
         environments=known,
         environment_names={environment.id: environment.name for environment in known},
     )
-
-
-@bp.get("/new")
-@roles.needs("editor")
-def new() -> ResponseReturnValue:
-    """The form for a new pipeline, with a starter in it that runs as it stands."""
-    return _new(Draft())
-
-
-@bp.post("/new")
-@roles.needs("editor")
-def create() -> ResponseReturnValue:
-    """Make a pipeline; nothing reaches a node."""
-    draft = Draft.from_request()
-    try:
-        pipeline = pipelines.create(
-            roles.actor(),
-            environment_id=draft.environment_id,
-            name=draft.name,
-            config_yaml=draft.config_yaml,
-            node_selector=draft.node_selector,
-        )
-    except SignalboxError as error:
-        return _new(draft, error), error.status
-    return redirect(url_for("pages.pipelines.show", pipeline_id=pipeline.id))
 
 
 @bp.get("/<pipeline_id>")
@@ -139,10 +101,10 @@ def save(pipeline_id: str) -> ResponseReturnValue:
     return redirect(url_for("pages.pipelines.show", pipeline_id=pipeline_id))
 
 
-@bp.post("/<pipeline_id>/deploy")
+@bp.post("/<pipeline_id>/review")
 @roles.needs("editor")
-def deploy(pipeline_id: str) -> ResponseReturnValue:
-    """Save what stands in the form and deploy it."""
+def review(pipeline_id: str) -> ResponseReturnValue:
+    """Save what stands in the form, and go on to what a deploy of it would do."""
     draft = Draft.from_request()
     try:
         _save(pipeline_id, draft)
@@ -151,11 +113,35 @@ def deploy(pipeline_id: str) -> ResponseReturnValue:
         return _page(pipeline_id, error, refusal, draft), error.status
     except ConflictError as error:
         return _overtaken(pipeline_id, error, draft)
+    # A change that was described before a refusal is not asked for again.
+    return redirect(
+        url_for("pages.pipelines.review_deploy", pipeline_id=pipeline_id, changelog=draft.changelog or None)
+    )
+
+
+@bp.post("/<pipeline_id>/deploy")
+@roles.needs("editor")
+def deploy(pipeline_id: str) -> ResponseReturnValue:
+    """Deploy the draft that was looked at (its ``revision``); a form that holds a draft saves it first."""
+    draft = Draft.from_request()
+    has_draft = "config_yaml" in request.form
     try:
-        outcome = deploys.deploy(pipeline_id, roles.actor(), draft.changelog or None)
+        if has_draft:
+            _save(pipeline_id, draft)
+    except InvalidInputError as error:
+        refusal = "The draft was not saved, and nothing was deployed."
+        return _page(pipeline_id, error, refusal, draft), error.status
+    except ConflictError as error:
+        return _overtaken(pipeline_id, error, draft)
+    made_from = None if has_draft else draft.revision or None
+    try:
+        outcome = deploys.deploy(pipeline_id, roles.actor(), draft.changelog or None, made_from=made_from)
     except (InvalidInputError, ConflictError) as error:
-        refusal = "The draft was saved, but nothing was deployed."
-        return _page(pipeline_id, error, refusal, replace(draft, revision="")), error.status
+        refusal = "The draft was saved, but nothing was deployed." if has_draft else "Nothing was deployed."
+        kept = replace(draft, revision="")
+        if not has_draft:
+            kept = replace(Draft.of(pipelines.get(pipeline_id)), changelog=draft.changelog)
+        return _page(pipeline_id, error, refusal, kept), error.status
     return _told(pipeline_id, f"Deployed version {outcome.version}", outcome)
 
 
@@ -186,24 +172,6 @@ def delete(pipeline_id: str) -> ResponseReturnValue:
     return redirect(url_for("pages.pipelines.index"))
 
 
-@bp.get("/<pipeline_id>/versions")
-def versions(pipeline_id: str) -> ResponseReturnValue:
-    """All versions, newest first."""
-    pipeline = pipelines.get(pipeline_id)
-    cursor = request.args.get("cursor") or None
-    page = pipelines.versions(pipeline_id, limit=100, cursor=cursor, content=False)
-    return render_template(
-        "pipelines/versions.html", pipeline=pipeline, versions=page.items, next_cursor=page.next_cursor
-    )
-
-
-@bp.get("/<pipeline_id>/versions/<int:number>")
-def version(pipeline_id: str, number: int) -> ResponseReturnValue:
-    """What one version brought to nodes."""
-    pipeline, found = pipelines.get(pipeline_id), pipelines.version(pipeline_id, number)
-    return render_template("pipelines/version.html", pipeline=pipeline, version=found)
-
-
 def paint(pipeline_id: str, target_count: int | None) -> Picture:
     """The picture of the latest deployment (before the first, of the *target_count* nodes that one would reach),
     and of what one can go back to or end.
@@ -213,6 +181,7 @@ def paint(pipeline_id: str, target_count: int | None) -> Picture:
     is_other = pipelines.differs_from_wanted(pipeline_id)
     reporting = progress.count_reporting(pipeline_id)
     parts = {
+        **flow.parts(pipeline),
         "progress": live.draw(
             "pipelines/progress.html",
             pipeline=pipeline,
@@ -295,11 +264,6 @@ def _told(pipeline_id: str, done: str, outcome: DeployOutcome) -> ResponseReturn
     return redirect(url_for("pages.pipelines.show", pipeline_id=pipeline_id))
 
 
-def _new(draft: Draft, problem: SignalboxError | None = None) -> str:
-    known = environments.choices()
-    return render_template("pipelines/new.html", draft=draft, problem=problem, environments=known)
-
-
 def _page(
     pipeline_id: str,
     problem: SignalboxError | None = None,
@@ -317,7 +281,7 @@ def _page(
         draft=draft or Draft.of(pipeline),
         draft_problems=pipelines.problems(pipeline.environment_id, pipeline.config_yaml),
         target_count=target_count,
-        revision=(draft and draft.revision) or pipelines.draft_revision(pipeline),
+        revision=(draft and draft.revision) or deploys.draft_revision(pipeline),
         overtaken=overtaken,
         picture=paint(pipeline_id, target_count),
         problem=problem,

@@ -27,7 +27,10 @@ class Health(http.server.BaseHTTPRequestHandler):
         pass
 def serve():
     server = http.server.HTTPServer(("127.0.0.1", port_of(overlay["api"]["address"])), Health)
+    # A process that was stopped gives a signal to whichever thread wakes first, and it shall interrupt the main one.
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     threading.Thread(target=server.serve_forever, daemon=True).start()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
 validating = "validate" in sys.argv
 {behaviour}
 """

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from tests.support.until import until
+from tests.support.until import PATIENCE_SECONDS, until
 
 JSON = dict[str, Any]
 
@@ -155,11 +155,12 @@ class ScriptedServer:
         if number < 0:
             until(lambda: self.sockets and not self.sockets[-1].is_closed.is_set(), what="a push channel")
         else:
-            until(lambda: len(self.sockets) > number, what=f"push channel {number}", seconds=20)
+            until(lambda: len(self.sockets) > number, what=f"push channel {number}")
         return self.sockets[number]
 
-    def heartbeat_where(self, accept: Callable[[JSON], bool], seconds: float = 20.0) -> JSON:
+    def heartbeat_where(self, accept: Callable[[JSON], bool], seconds: float = PATIENCE_SECONDS) -> JSON:
         """The first heartbeat from now on that `accept` takes."""
+        __tracebackhide__ = True
         first = len(self.heartbeats)
 
         def find() -> JSON | None:
@@ -171,7 +172,7 @@ class ScriptedServer:
             raise AssertionError(f"no such heartbeat; the last was {self.heartbeats[-1:]}") from error
 
     def pipeline_where(
-        self, accept: Callable[[JSON], bool], pipeline_id: str = "p1", seconds: float = 20.0
+        self, accept: Callable[[JSON], bool], pipeline_id: str = "p1", seconds: float = PATIENCE_SECONDS
     ) -> JSON:
         """What the first heartbeat says about a pipeline once `accept` takes it."""
 
@@ -180,7 +181,7 @@ class ScriptedServer:
 
         return find(self.heartbeat_where(lambda body: bool(find(body)), seconds))[0]
 
-    def running(self, pipeline_id: str = "p1", version: int | None = None, seconds: float = 20.0) -> JSON:
+    def running(self, pipeline_id: str = "p1", version: int | None = None, seconds: float = PATIENCE_SECONDS) -> JSON:
         """What is said about a pipeline once it runs (this version)."""
         return self.pipeline_where(
             lambda p: p["status"] == "RUNNING" and version in (None, p["version"]), pipeline_id, seconds

@@ -203,14 +203,14 @@ def test_a_child_that_ignores_sigterm_holds_up_nothing(
     assert scripted_server.running("p2", seconds=10)
     assert psutil.pid_exists(stubborn)
     agent.kill()
-    until(lambda: not psutil.pid_exists(stubborn), seconds=5, what="the end of the orphan")
+    until(lambda: not psutil.pid_exists(stubborn), what="the end of the orphan")
 
 
 def test_sigterm_ends_children_in_parallel_and_exits_with_0(
     start_agent: StartAgent, scripted_server: ScriptedServer, write_vector: WriteVector
 ) -> None:
-    """Three that take a second each take a second."""
-    behaviour = "serve(); signal.signal(15, lambda *_: (time.sleep(1), os._exit(0)))\n"
+    """Three that take three seconds each take three seconds."""
+    behaviour = "serve(); signal.signal(15, lambda *_: (time.sleep(3), os._exit(0)))\n"
     behaviour += "validating and sys.exit(0)\ntime.sleep(600)"
     agent = start_agent(scripted_server.url, "enroll-1", {"SIGNALBOX_VECTOR_BIN": write_vector(behaviour)})
     scripted_server.pipelines = [pipeline_entry(id) for id in ("p1", "p2", "p3")]
@@ -219,7 +219,7 @@ def test_sigterm_ends_children_in_parallel_and_exits_with_0(
 
     before = time.monotonic()
     assert agent.stop() == 0
-    assert 1.0 <= time.monotonic() - before < 2.5
+    assert 3.0 <= time.monotonic() - before < 8.0
     assert not any(psutil.pid_exists(pid) for pid in children)
 
 
@@ -244,8 +244,8 @@ time.sleep(600)
 
     before = time.monotonic()
     assert agent.stop() == 0
-    assert GRACE_SECONDS <= time.monotonic() - before < 2 * GRACE_SECONDS + 1
-    until(lambda: not any(psutil.pid_exists(pid) for pid in below), seconds=2, what="the end of all of them")
+    assert GRACE_SECONDS <= time.monotonic() - before < GRACE_SECONDS + 10
+    until(lambda: not any(psutil.pid_exists(pid) for pid in below), what="the end of all of them")
 
 
 def test_a_changed_log_level_or_certificate_takes_effect(

@@ -163,7 +163,7 @@ def test_sigkill_to_the_agent_leaves_no_orphan() -> None:
     parent.wait()
     parent.stdout.close()
 
-    until(lambda: not psutil.pid_exists(child), seconds=5, what="the end of the child")
+    until(lambda: not psutil.pid_exists(child), what="the end of the child")
 
 
 def test_a_line_is_redacted_before_it_is_cut() -> None:

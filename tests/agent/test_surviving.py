@@ -97,7 +97,7 @@ def test_a_node_that_boots_while_the_server_is_away_runs_what_it_last_ran(
     (orphan,) = agent.child_pids()
     scripted_server.stop()
     agent.kill()
-    until(lambda: not psutil.pid_exists(orphan), seconds=5, what="the end of the orphan")
+    until(lambda: not psutil.pid_exists(orphan), what="the end of the orphan")
 
     agent.start()
     child = until(lambda: runs_with_its_secret(agent), what="a child", tolerate=(psutil.NoSuchProcess,))

@@ -20,11 +20,15 @@ PAGES = {
     "pages.fleet.index": "/",
     "pages.fleet_batches.preview": "/fleet/actions?what=pause&node={node}",
     "pages.nodes.show": "/nodes/{node}",
+    "pages.nodes.channels": "/nodes/{node}/channels",
     "pages.pipelines.index": "/pipelines",
     "pages.pipelines.new": "/pipelines/new",
     "pages.pipelines.show": "/pipelines/{pipeline}",
     "pages.pipelines.versions": "/pipelines/{pipeline}/versions",
     "pages.pipelines.version": "/pipelines/{pipeline}/versions/1",
+    "pages.pipelines.compare": "/pipelines/{pipeline}/compare?from=1&to=draft",
+    "pages.pipelines.review_deploy": "/pipelines/{pipeline}/review",
+    "pages.pipelines.review_rollback": "/pipelines/{pipeline}/rollback/1",
     "pages.environments.index": "/environments",
     "pages.environments.show": "/environments/{environment}",
     "pages.environments.secrets": "/environments/{environment}/secrets",
@@ -39,8 +43,8 @@ PAGES = {
 """By endpoint, an address at which the page has something to show. A new page needs a line here."""
 NO_PAGES = (".events", ".rows", ".export")
 """What scripts of pages ask for, and files."""
-ELSEWHERE = {"static", "sign_in.form"}
-"""No page of the signed-in: files, and the form, which is looked at below."""
+ELSEWHERE = {"static", "sign_in.form", "pages.editor.completions"}
+"""No page of the signed-in: names for the editor, and the form, which is looked at below."""
 
 
 def test_every_page_is_listed(server: Server) -> None:

@@ -22,7 +22,7 @@ from tests.support.api import AgentByHand, Operator
 from tests.support.server import Server
 
 PASSWORD = "correct horse battery"
-WAIT_MS = 20_000
+WAIT_MS = 40_000
 expect.set_options(timeout=WAIT_MS)
 YAML = """\
 sources:
@@ -148,8 +148,9 @@ def test_a_deploy_arrives_on_an_open_fleet_page(
     pipeline = open_pipeline(context, pipeline_id)
     expect(pipeline.locator("#selector-hint")).to_contain_text("matches 2 nodes")
     for version in (1, 2):
+        pipeline.get_by_role("button", name="Deploy…", exact=True).click()
         pipeline.get_by_label("What changes").fill(f"Change number {version}")
-        pipeline.get_by_role("button", name="Deploy", exact=True).click()
+        pipeline.get_by_role("button", name="Deploy on 2 nodes", exact=True).click()
         expect(pipeline.get_by_role("status").filter(has_text="Deployed")).to_contain_text(
             f"Deployed version {version} for 2 nodes, 2 of them told at once."
         )

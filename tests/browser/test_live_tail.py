@@ -1,5 +1,6 @@
 """The live tail as somebody uses it, with an agent behind that can do it."""
 
+import re
 from pathlib import Path
 
 from playwright.sync_api import BrowserContext, expect
@@ -12,6 +13,9 @@ from tests.support.server import Server
 from tests.support.until import until
 
 __all__ = ["browser", "context", "email", "environment_id"]
+
+PAST_TWO_BATCHES = re.compile(r'\{"message":"event (599|[6-9]\d\d|\d{4,})"\}')
+"""The page shows the latest events only, so a single one may come and go unseen."""
 
 
 def test_events_appear_while_the_page_is_open(
@@ -32,7 +36,7 @@ def test_events_appear_while_the_page_is_open(
         page.reload()
         page.get_by_role("button", name="Start", exact=True).click()
         events = page.locator("#tail-events")
-        expect(events).to_contain_text('{"message":"event 599"}', timeout=30_000)
+        expect(events).to_contain_text(PAST_TWO_BATCHES)
         assert len(events.inner_text().splitlines()) <= 200
         page.get_by_role("button", name="Stop", exact=True).click()
         expect(page.get_by_text("Stopped.")).to_be_visible()

@@ -177,7 +177,7 @@ def test_a_revoked_agent_is_refused_and_no_longer_shown_as_connected(agent: GoAg
     """Its channel is closed, the next dial gets 401 before any upgrade, and it does not enroll again."""
     place.operator.call("POST", f"/nodes/{place.node['id']}/revoke")
     until(lambda: not agent.is_connected and any("401" in problem for problem in agent.problems))
-    assert place.node["push"]["connected"] is False
+    until(lambda: place.node["push"]["connected"] is False, what="the badge's end")
     assert (agent.counts["connects"], agent.counts["enrolled"]) == (1, 1)
     assert agent.pipelines, "what runs goes on"
     if isinstance(agent, AgentA):
@@ -264,7 +264,7 @@ def test_the_keepalive_is_one_that_the_agent_counts(agent: GoAgent) -> None:
     """A's deadline is renewed by a pong, not by a ping; B wants no more than a comment."""
     # B has had its first comment with the head.
     seen, least = ("pongs", 1) if isinstance(agent, AgentA) else ("comments", 2)
-    until(lambda: agent.counts[seen] >= least, seconds=2 * KEEPALIVE_SECONDS, what=f"{seen}: {agent.counts}")
+    until(lambda: agent.counts[seen] >= least, seconds=5 * KEEPALIVE_SECONDS, what=f"{seen}: {agent.counts}")
     assert agent.counts["drops"] == 0
 
 
@@ -280,11 +280,9 @@ def test_b_takes_no_address_of_another_origin(start_server: StartServer, start_g
 
 def test_numbers_have_no_point(agent: GoAgent) -> None:
     """One `15000.0` and A throws the whole answer away."""
-    before = time.monotonic()
     answer = agent.call("GET", "config")
     for name, value in answer.items():
         assert not isinstance(value, float), name
-    assert time.monotonic() - before < 5
 
 
 def test_an_agent_that_was_enrolled_elsewhere_is_adopted(

@@ -43,6 +43,7 @@ def kept_lines(demo: DemoProcess) -> int:
     return sum(len(file.read_text().splitlines()) for file in demo.tree.glob("instance/demo/*/visits.log"))
 
 
+@pytest.mark.long
 def test_the_demo_does_the_main_job_and_a_second_one_goes_on(tree: Path, start_demo: StartDemo) -> None:
     """Three nodes run the pipeline on the server's own access log; Ctrl-C ends all of it, also with a page open.
 
@@ -88,6 +89,7 @@ def test_the_demo_does_the_main_job_and_a_second_one_goes_on(tree: Path, start_d
     assert again.left_behind() == []
 
 
+@pytest.mark.long
 def test_a_killed_demo_leaves_nothing_and_the_next_one_may_begin_afresh(
     tree: Path, start_demo: StartDemo, tmp_path: Path
 ) -> None:

@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 
+import pytest
 import redis
 
 from app.push.balance import LEAST_EXCESS, TOLERATED
@@ -26,6 +27,7 @@ def sockets_by_worker(fleet: Fleet) -> Counter[str]:
         return Counter(entry.split(" ")[5] for entries in pipeline.execute() for entry in entries)
 
 
+@pytest.mark.long
 def test_a_machine_that_joins_gets_its_part(start_server: StartServer, make_fleet: MakeFleet) -> None:
     """The dials spread evenly over two workers; a second machine joins, and sheds its way to 120 % of the average.
 
@@ -58,4 +60,4 @@ def test_a_machine_that_joins_gets_its_part(start_server: StartServer, make_flee
         closes = [member.closes for member in swarm.members if member.closes]
         assert {tuple(ends) for ends in closes} == {((1001, "too many"),)}
         assert len(sockets_by_worker(fleet)) == 3
-        assert max(member.longest_gap for member in swarm.members) < 10
+        assert max(member.longest_gap for member in swarm.members) < 30

@@ -70,7 +70,7 @@ def test_a_killed_worker_takes_its_nodes_off_and_they_come_back(own_fleet: Fleet
     own_fleet.server.kill_worker(holder)
     until(
         lambda: all(push_of(own_fleet.operator, agent)["connected"] is False for agent in own),
-        seconds=15,
+        seconds=30,
         what="the dead worker's nodes",
         tolerate=(OSError,),
     )
@@ -96,7 +96,7 @@ def test_a_lost_machine_takes_its_nodes_off_and_they_come_back_elsewhere(
     own_fleet.server.kill()
     until(
         lambda: not any(push_of(operator, agent)["connected"] for agent in agents),
-        seconds=15,
+        seconds=30,
         what="the lost machine's nodes to be off",
     )
     assert push_of(operator, stays)["connected"] is True
@@ -115,11 +115,15 @@ def test_a_flushed_redis_heals_by_itself(
         fleet.open(agent, TRANSPORTS[number % 2])
     fleet.until_connected(agents)
     with redis.Redis.from_url(own_redis.url) as client:
-        client.flushall()
-    assert push_of(fleet.operator, agents[0])["connected"] is False
+
+        def is_seen_to_be_empty() -> bool:
+            client.flushall()  # an audit may have come between this and the look
+            return push_of(fleet.operator, agents[0])["connected"] is False
+
+        until(is_seen_to_be_empty, what="an empty Redis")
     until(
         lambda: all(push_of(fleet.operator, agent)["connected"] for agent in agents),
-        seconds=12,
+        seconds=30,
         what="the presence of all",
     )
 
@@ -142,12 +146,12 @@ def test_a_frozen_redis_is_noticed_and_unknown_is_not_offline(
         assert agent.heartbeat().status_code == 200
         until(
             lambda: "subscriber lost" in fleet.server.log.read_text(),
-            seconds=12,
+            seconds=30,
             what="the subscriber's noticing that Redis is frozen",
         )
     finally:
         own_redis.resume()
-    until(lambda: push_of(fleet.operator, agent)["connected"], seconds=20, what="the badge")
+    until(lambda: push_of(fleet.operator, agent)["connected"], what="the badge")
     fleet.operator.deploy(fleet.pipeline_id)
     assert client.read_message(seconds=30)["type"] == "config_changed"
 
@@ -171,7 +175,7 @@ def test_a_redis_that_comes_back_empty_makes_nobody_look_disconnected(
     own_redis.kill()
     until(lambda: not all_connected(), what="unknown")
     own_redis.start()
-    until(all_connected, seconds=15, what="the presence of all")
+    until(all_connected, what="the presence of all")
     assert seen == {True, None}
     unwatched = fleet.operator.nodes(connected="false")
     assert unwatched == []
@@ -190,14 +194,14 @@ def test_a_worker_that_sleeps_past_its_lease_does_not_take_over_again(
     os.kill(holder, signal.SIGSTOP)
     try:
         until(lambda: psutil.Process(holder).status() == psutil.STATUS_STOPPED, what="the stopped worker")
-        until(lambda: push_of(operator, agent)["connected"] is False, seconds=15, what="the lease's end")
+        until(lambda: push_of(operator, agent)["connected"] is False, seconds=30, what="the lease's end")
         newer = AgentByHand(other.url, agent.token).connect()
         own_fleet.opened.append(newer)
         until(lambda: push_of(operator, agent)["connected"], what="the newer connection")
         worker = push_of(operator, agent)["worker"]
     finally:
         os.kill(holder, signal.SIGCONT)
-    assert older.read_close(seconds=20).close_reason == "replaced"
+    assert older.read_close().close_reason == "replaced"
     deadline = time.monotonic() + 5
     while time.monotonic() < deadline:
         push = push_of(operator, agent)
@@ -224,5 +228,5 @@ def test_a_node_that_is_sent_away_loses_its_socket(
             own_fleet.operator.call("DELETE", path)
         else:
             own_fleet.operator.call("PATCH", path, {"environmentId": elsewhere})
-        assert channel.read_goodbye(seconds=5)[0] == 1008
+        assert channel.read_goodbye()[0] == 1008
         assert agent.config().status_code == (200 if act == "move" else 401)

@@ -105,7 +105,7 @@ def read_all(client: WebSocketClient) -> list[str]:
     types = []
     try:
         while True:
-            types.append(client.read_message(seconds=1.0)["type"])
+            types.append(client.read_message(seconds=3.0)["type"])
     except TimeoutError:
         return types
     except WebSocketClientError as error:

@@ -83,7 +83,7 @@ def test_every_socket_is_told_goodbye_when_the_server_stops(own_fleet: Fleet) ->
     own_fleet.until_connected(agents)
     server = own_fleet.server
     server.process.send_signal(signal.SIGTERM)
-    codes = [client.read_close(seconds=20).close_code for client in clients]
+    codes = [client.read_close().close_code for client in clients]
     assert codes == [1001] * 60
     assert server.process.wait(30) == 0
     log = server.log.read_text()

@@ -52,7 +52,7 @@ def start_worker(own_redis: RedisServer, tmp_path: Path) -> Iterator[Start]:
             command = [sys.executable, "-m", "tests.support.lone_worker", own_redis.url, "lone:", mode]
             worker = ChildProcess(command, log=tmp_path / "worker.log", env=clean_environment(), cwd=PROJECT)
             running.callback(worker.kill)
-            until(lambda: "turning" in worker.log_tail(), seconds=20, what="the worker's start")
+            until(lambda: "turning" in worker.log_tail(), seconds=60, what="the worker's start")
             return worker
 
         yield start
@@ -61,7 +61,7 @@ def start_worker(own_redis: RedisServer, tmp_path: Path) -> Iterator[Start]:
 def test_a_sweep_that_hangs_ends_the_worker_and_says_where(start_worker: Start) -> None:
     """Its greenlet waits for ever in the database, the loop turns on: gunicorn alone would not notice."""
     worker = start_worker("hangs")
-    until(lambda: not worker.is_running, seconds=20, what="the worker's end")
+    until(lambda: not worker.is_running, seconds=60, what="the worker's end")
     assert worker.exit_code == EXIT_CODE
     log = worker.log_tail(200)
     assert "worker lone:1 cannot go on: no progress of sweep for" in log
@@ -69,6 +69,7 @@ def test_a_sweep_that_hangs_ends_the_worker_and_says_where(start_worker: Start) 
     assert log.count("turning") > 2
 
 
+@pytest.mark.long
 def test_neither_redis_nor_the_database_nor_a_sleep_ends_it(
     start_worker: Start, own_redis: RedisServer
 ) -> None:
@@ -76,7 +77,7 @@ def test_neither_redis_nor_the_database_nor_a_sleep_ends_it(
     worker = start_worker("away")
     own_redis.kill()
     seen = worker.log_tail(1000).count("turning")
-    until(lambda: worker.log_tail(1000).count("turning") > seen + 5, seconds=30, what="life without Redis")
+    until(lambda: worker.log_tail(1000).count("turning") > seen + 5, seconds=60, what="life without Redis")
     own_redis.start()
     until(lambda: "subscriber back" in worker.log_tail(1000), what="the subscription")
     os.kill(worker.pid, signal.SIGSTOP)
@@ -84,5 +85,5 @@ def test_neither_redis_nor_the_database_nor_a_sleep_ends_it(
     time.sleep(SLEPT_SECONDS + 2.0)  # longer than most bounds: what is tested is the time itself
     os.kill(worker.pid, signal.SIGCONT)
     seen = worker.log_tail(1000).count("turning")
-    until(lambda: worker.log_tail(1000).count("turning") > seen + 3, seconds=30, what="life after the sleep")
+    until(lambda: worker.log_tail(1000).count("turning") > seen + 3, seconds=60, what="life after the sleep")
     assert worker.is_running

@@ -20,6 +20,7 @@ from tests.support.server import clean_environment
 from tests.support.tls_server import TlsServer
 from tests.support.until import until
 from tests.support.websocket_client import (
+    READ_SECONDS,
     Answer,
     WebSocketClient,
     WebSocketRefusedError,
@@ -110,13 +111,13 @@ class Channel:
 
     client: WebSocketClient | EventStream
 
-    def read_message(self, seconds: float = 10.0) -> Any:
+    def read_message(self, seconds: float = READ_SECONDS) -> Any:
         """The next message; keepalive is passed over."""
         if isinstance(self.client, WebSocketClient):
             return self.client.read_message(seconds)
         return self.client.read_event(seconds)[1]
 
-    def read_goodbye(self, seconds: float = 10.0) -> tuple[int | None, str]:
+    def read_goodbye(self, seconds: float = READ_SECONDS) -> tuple[int | None, str]:
         """Code and reason of the end; whatever comes before it is passed over."""
         if isinstance(self.client, WebSocketClient):
             frame = self.client.read_close(seconds)
@@ -125,7 +126,7 @@ class Channel:
             pass
         return event[1]["code"], event[1]["reason"]
 
-    def read_end(self, seconds: float = 10.0) -> None:
+    def read_end(self, seconds: float = READ_SECONDS) -> None:
         """Whatever comes, up to the end of the connection."""
         if isinstance(self.client, WebSocketClient):
             self.client.read_end(seconds)

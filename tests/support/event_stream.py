@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-READ_SECONDS = 10.0
+READ_SECONDS = 30.0
 
 
 class EventStreamError(Exception):

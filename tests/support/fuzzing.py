@@ -46,8 +46,8 @@ class Fuzzing:
         self.statuses: Counter[str] = Counter()
         """How often each endpoint gave each status."""
 
-    def run(self, tries: int) -> None:
-        """AssertionError for the first answer that must not be, with its request."""
+    def run(self, tries: int, *, is_random: bool) -> None:
+        """AssertionError for the first answer that must not be, with its request; else the same tries each time."""
         assert self._node.token is not None
         tokens = [self._node.token] * 30 + [
             "",
@@ -62,7 +62,7 @@ class Fuzzing:
             max_examples=tries,
             deadline=None,
             database=None,
-            derandomize=False,
+            derandomize=not is_random,
             phases=[Phase.generate],
             suppress_health_check=list(HealthCheck),
         )

@@ -72,7 +72,7 @@ class PostgresServer:
         self._process = ChildProcess(
             command, log=self.log, cwd=self.folder, user=self._user, death_signal=signal.SIGQUIT
         )
-        until(self._answers, seconds=30, what="PostgreSQL's first answer")
+        until(self._answers, seconds=60, what="PostgreSQL's first answer")
         return self
 
     def close(self) -> None:

@@ -6,11 +6,14 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+PATIENCE_SECONDS = 30.0
+"""How long to wait for what comes at once on an idle machine: it costs nothing when it comes."""
+
 
 def until(
     probe: Callable[[], T | None],
     *,
-    seconds: float = 10.0,
+    seconds: float = PATIENCE_SECONDS,
     every: float = 0.02,
     what: str = "",
     tolerate: tuple[type[Exception], ...] = (),
@@ -21,6 +24,7 @@ def until(
     count as "not yet". Raises AssertionError with the last value or exception when the deadline has passed;
     the probe is called at least once, and once more at the deadline.
     """
+    __tracebackhide__ = True  # a failure is shown where the test waits
     deadline = time.monotonic() + seconds
     while True:
         late = time.monotonic() >= deadline

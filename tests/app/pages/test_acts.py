@@ -134,7 +134,7 @@ def test_the_address_of_a_form_leads_back_to_its_page(
     """After a refused form it stands in the address line; an address that is none of ours stays one."""
     visitor = sign_in()
     path = f"/pipelines/{pipeline_id}"
-    for form in ("deploy", "undeploy", "delete", "rollback/1"):
+    for form in ("deploy", "undeploy", "delete"):
         assert (visitor.get(f"{path}/{form}").location, form) == (path, form)
     environment = f"/environments/{environment_id}"
     for form in ("enrollment-token", "delete"):

@@ -109,7 +109,7 @@ def test_open_pages_do_not_hold_up_a_server_that_stops(start_server: StartServer
             assert next(lines) == f"retry: {live.BROWSER_RETRY_MS}"
             started = time.monotonic()
             assert server.stop() == 0
-            assert time.monotonic() - started < 10
+            assert time.monotonic() - started < 18
             assert [line for line in lines if line.startswith("event:")] == ["event: change"]
 
 

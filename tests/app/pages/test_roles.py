@@ -14,14 +14,16 @@ def test_a_viewer_sees_everything_and_changes_nothing(
     node_id = enroll(app, environment_id, "edge-01")
     page = visitor.get(f"/pipelines/{pipeline_id}")
     assert page.status_code == 200
-    assert "Deploy</button>" not in page.text
+    assert "Deploy…</button>" not in page.text
     acts = [
         f"/pipelines/{pipeline_id}",
+        f"/pipelines/{pipeline_id}/review",
         f"/pipelines/{pipeline_id}/deploy",
         f"/pipelines/{pipeline_id}/undeploy",
         f"/pipelines/{pipeline_id}/rollback/1",
         f"/pipelines/{pipeline_id}/delete",
         "/pipelines/new",
+        "/pipelines/import",
         "/environments",
         f"/environments/{environment_id}",
         f"/environments/{environment_id}/enrollment-token",
