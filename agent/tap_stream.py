@@ -127,7 +127,8 @@ class TapStreams:
                 backoff.reset()
             except ApiError as error:
                 log.warning("%s id=%s", error, action.request_id)
-                pause = max(backoff.next_delay(), after_retry_hint(error.retry_after or 0.0, Random()))
+                hint = after_retry_hint(error.retry_after or 0.0, Random())
+                pause = max(BATCH_SECONDS, backoff.next_delay(), hint)
                 if error.is_answer or backoff.failures >= MOST_FAILURES:
                     self._put(TapRefused(action.request_id, str(error)))
                     stream.over.wait()

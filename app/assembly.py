@@ -1,8 +1,8 @@
 """What each node must run, assembled once for all nodes that match the same pipelines.
 
 Nonce first, content second, both from one snapshot: a plan can only be too new for its nonce, never too old,
-and is thrown away as soon as a request reads another nonce (hazards 1 and 5). Plans live in this worker's
-memory, bounded, and never in Redis: they hold secrets.
+and is thrown away as soon as the environment has another nonce (hazards 1 and 5). Plans live in this worker's
+memory, bounded, and never in Redis: they hold secrets. So each worker assembles once (ADR 15).
 
 What cannot be assembled is served as it last was and marked ``hold``, lest nodes stop it; such a plan never
 enters the cache, because what mends it need not be a change of the environment (hazard 4).
@@ -30,6 +30,7 @@ from app.database import snapshot
 from app.errors import NotFoundError
 from app.materials import NOTHING, Material, Materials, UnassembledError
 from app.models import Environment, Pipeline, PipelineVersion
+from app.push.meters import ASSEMBLIES
 from app.references import Names
 
 log = logging.getLogger("signalbox.assembly")
@@ -209,8 +210,11 @@ def wanted_for(environment_id: str, nonce: str | None = None) -> EnvironmentPlan
         begun, held = _held.get(environment_id, (0.0, None))
         if held is not None and held.nonce == nonce and begun >= asked:
             return held
-        begun = time.monotonic()
-        plan = snapshot(lambda session: _assemble(session, environment_id))
+        begun, cached = time.monotonic(), plan
+        plan = snapshot(lambda session: _assemble_unless_current(session, environment_id, cached))
+        if plan is cached:
+            return plan
+        ASSEMBLIES.inc()
         _report_held(plan, held)
         if plan.held:
             _plans.pop(environment_id, None)
@@ -242,6 +246,15 @@ def _nonce(session: Session, environment_id: str) -> str:
     if nonce is None:
         raise NotFoundError("There is no such environment.")
     return nonce
+
+
+def _assemble_unless_current(
+    session: Session, environment_id: str, cached: EnvironmentPlan | None
+) -> EnvironmentPlan:
+    """Where *cached* has the nonce of now, it is what was asked for: it was the asker's nonce that was old."""
+    if cached is not None and cached.nonce == _nonce(session, environment_id):
+        return cached
+    return _assemble(session, environment_id)
 
 
 def _assemble(session: Session, environment_id: str) -> EnvironmentPlan:

@@ -31,7 +31,7 @@ from app.clock import utc_now
 from app.database import snapshot, transaction
 from app.errors import ConflictError, InvalidInputError, NotFoundError, UnavailableError
 from app.ids import new_id
-from app.matching import Target, matching
+from app.matching import deployed_selector, matching
 from app.materials import UnassembledError
 from app.models import Deployment, DeploymentNode, Environment, Pipeline, PipelineVersion
 from app.pipeline_yaml import Problem
@@ -226,24 +226,6 @@ def _refuse(problems: list[Problem]) -> None:
         )
 
 
-def targets(pipeline_id: str, node_selector: str | None = None) -> list[Target]:
-    """The nodes, by name, that a deploy of the draft would reach, or one for another *node_selector*.
-
-    :raises NotFoundError: there is no such pipeline.
-    """
-
-    def work(session: Session) -> list[Target]:
-        pipeline = session.get(Pipeline, pipeline_id)
-        if pipeline is None:
-            raise NotFoundError("There is no such pipeline.")
-        environment = session.get_one(Environment, pipeline.environment_id)
-        text = pipeline.node_selector if node_selector is None else node_selector
-        (found,) = matching(session, environment, [selectors.parse(text)])
-        return sorted(found)
-
-    return snapshot(work)
-
-
 NewVersion = Callable[[Session, Pipeline, Environment], PipelineVersion]
 
 
@@ -269,7 +251,7 @@ def _act(
         session.rollback()
         return None
 
-    before = _wanted_selector(session, pipeline)
+    before = deployed_selector(session, pipeline)
     if new_version is None:
         if pipeline.wanted_version is None:
             raise ConflictError(f'The pipeline "{pipeline.name}" is not deployed.')
@@ -377,14 +359,3 @@ def _next_version(session: Session, pipeline_id: str) -> int:
         select(func.max(PipelineVersion.version)).where(PipelineVersion.pipeline_id == pipeline_id)
     )
     return (last or 0) + 1
-
-
-def _wanted_selector(session: Session, pipeline: Pipeline) -> selectors.Selector | None:
-    if pipeline.wanted_version is None:
-        return None
-    text = session.scalar(
-        select(PipelineVersion.node_selector).where(
-            PipelineVersion.pipeline_id == pipeline.id, PipelineVersion.version == pipeline.wanted_version
-        )
-    )
-    return selectors.parse(text or "")

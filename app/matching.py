@@ -45,6 +45,17 @@ class Deployed:
         return {key for key, selector in self.selectors.items() if selector.matches(labels)}
 
 
+def deployed_selector(session: Session, pipeline: Pipeline) -> selectors.Selector | None:
+    if pipeline.wanted_version is None:
+        return None
+    text = session.scalar(
+        select(PipelineVersion.node_selector).where(
+            PipelineVersion.pipeline_id == pipeline.id, PipelineVersion.version == pipeline.wanted_version
+        )
+    )
+    return selectors.parse(text or "")
+
+
 def matching(
     session: Session,
     environment: Environment,

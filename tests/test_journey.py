@@ -1,13 +1,13 @@
 """The way of a deploy, nine steps across processes: the table in the README, as one test."""
 
 import json
-import re
 from pathlib import Path
 
 import requests
 
 from tests.conftest import StartAgent, StartServer
 from tests.support.api import Operator
+from tests.support.signed_in import signed_in
 from tests.support.until import until
 
 PIPELINE = """
@@ -63,9 +63,10 @@ def test_a_deploy_reaches_real_agents_through_two_workers_and_redis(
         environment["id"], "errors", PIPELINE.format(folder=tmp_path, word="error")
     )
 
-    server.create_admin("operator@example.org", "a long enough password")
+    login = ("operator@example.org", "a long enough password")
+    server.create_admin(*login)
     with (
-        _signed_in(server.url) as page,
+        signed_in(server.url, *login) as page,
         page.get(f"{server.url}/fleet/events", stream=True, timeout=60) as events,
     ):
         # 1 to 4: deploy, version row, nudges on the nodes' channels, taken by the workers with their sockets
@@ -106,25 +107,6 @@ def test_a_deploy_reaches_real_agents_through_two_workers_and_redis(
     assert last["version"] is None
     until(lambda: _finished(operator, last["deploymentId"], "STOPPED"), seconds=60, what="the undeploy")
     assert [operator.node(node_id)["pipelines"] for node_id in node_ids] == [[], []]
-
-
-def _signed_in(url: str) -> requests.Session:
-    session = requests.Session()
-    session.trust_env = False
-    form = session.get(f"{url}/sign-in", timeout=30).text
-    found = re.search(r'name="csrf_token"[^>]*value="([^"]+)"', form)
-    assert found, "the sign-in form has no CSRF token"
-    answer = session.post(
-        f"{url}/sign-in",
-        data={
-            "csrf_token": found[1],
-            "email": "operator@example.org",
-            "password": "a long enough password",
-        },
-        timeout=30,
-    )
-    assert answer.ok
-    return session
 
 
 def _finished(operator: Operator, deployment_id: str, status: str = "RUNNING") -> dict | None:  # type: ignore[type-arg]

@@ -46,6 +46,7 @@ from app.extensions import sock
 from app.failure_limits import FailureLimits
 from app.json_body import Wire, drain, read_list, read_model
 from app.models import Node
+from app.push.meters import CONFIG_ANSWERS
 from app.refused_tokens import RefusedTokens
 
 Checked = TypeVar("Checked")
@@ -147,6 +148,7 @@ def config() -> ResponseReturnValue:
     response = Response(status=304)
     if not request.if_none_match.contains_weak(etag):
         response = Response(b'{"pipelines":' + plan.body + b"," + tail[1:], content_type="application/json")
+    CONFIG_ANSWERS.labels(response.status_code).inc()
     response.set_etag(etag)
     response.headers["Cache-Control"] = "private, no-store"
     return response

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, jsonify
+from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
 
 from app import deploys, environments, fleet, pipelines
+from app import targets as target_previews
 from app.errors import InvalidInputError
 from app.models import Pipeline
 from app.operator_api import access, requests, rows, schemas
-from app.paging import Page, decode_cursor, encode_cursor
+from app.paging import Page
 
 blueprint = Blueprint("pipelines", __name__, url_prefix="/pipelines")
 
@@ -85,17 +86,18 @@ def delete(pipeline_id: str) -> ResponseReturnValue:
 
 @blueprint.get("/<pipeline_id>/targets")
 def targets(pipeline_id: str) -> ResponseReturnValue:
-    """The nodes, by name, that a deploy of the draft would reach."""
+    """The nodes, by name, that a deploy of the draft would reach, and how many gain or lose the pipeline by it.
+
+    ``?selector=`` previews another one than the draft's; ``?change=gained|kept|lost`` lists those instead.
+    """
     _visible(pipeline_id)
-    limit, cursor = requests.limit(), requests.cursor()
-    after = tuple(decode_cursor(cursor, 2)) if cursor is not None else ("", "")
-    found = deploys.targets(pipeline_id)
-    left = [key for key in found if key > after]
-    page = Page(
-        sorted(fleet.rows([node_id for _, node_id in left[:limit]]), key=lambda row: (row.name, row.id)),
-        encode_cursor(*left[limit - 1]) if len(left) > limit else None,
-    )
-    return jsonify(rows.page(page, rows.node))
+    selector = (requests.text("selector") or "") if "selector" in request.args else None
+    found = target_previews.preview(pipeline_id, selector, field="selector")
+    change = requests.choice("change", target_previews.CHANGES)
+    named = target_previews.page(found, change, requests.cursor(), requests.limit())
+    nodes = sorted(fleet.rows([node.node_id for node in named.items]), key=lambda row: (row.name, row.id))
+    page = Page(nodes, named.next_cursor)
+    return jsonify(**rows.page(page, rows.node), **rows.preview(found))
 
 
 @blueprint.post("/<pipeline_id>/deploy")

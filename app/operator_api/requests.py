@@ -16,6 +16,8 @@ from app.paging import DEFAULT_LIMIT, MAX_LIMIT
 
 Model = TypeVar("Model", bound=BaseModel)
 
+Word = TypeVar("Word", bound=str)
+
 MAX_PARAMETER_CHARACTERS = 4096
 
 _UNSTORABLE = re.compile(r"[\0\ud800-\udfff]")
@@ -69,6 +71,18 @@ def flag(name: str) -> bool | None:
     if value not in ("true", "false"):
         raise _refusal(name, "it is true or false")
     return value == "true"
+
+
+def choice(name: str, choices: tuple[Word, ...]) -> Word | None:
+    """A parameter that is one of *choices*; ``None`` where it is absent or empty.
+
+    :raises InvalidInputError: it is another word.
+    """
+    value = text(name)
+    found = next((word for word in choices if word == value), None)
+    if value is not None and found is None:
+        raise _refusal(name, f"it is one of {', '.join(choices)}")
+    return found
 
 
 def text(name: str) -> str | None:

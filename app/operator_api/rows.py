@@ -21,6 +21,7 @@ from app.rotation import Outcome
 from app.sample_views import Samples
 from app.samples import Asked as SamplesAsked
 from app.secret_store import SecretRow
+from app.targets import Preview
 
 Row = TypeVar("Row")
 
@@ -114,6 +115,11 @@ def outcome(done: DeployOutcome) -> dict[str, Any]:
     if done.push_error is not None:
         answer["pushError"] = done.push_error
     return answer
+
+
+def preview(row: Preview) -> dict[str, Any]:
+    """How many nodes a deploy would reach, and for how many of them, and of the others, it changes something."""
+    return {"targets": len(row.targets), "gained": len(row.gained), "lost": len(row.lost)}
 
 
 def audit_entry(row: AuditEntry) -> dict[str, Any]:

@@ -1,14 +1,14 @@
-"""The environments page: all of them, and making one."""
+"""The environments page: all of them, making one, and what agents may say to selectors."""
 
 from __future__ import annotations
 
 from flask import Blueprint, current_app, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from app import environments
+from app import environments, selectable_keys
 from app.config import Settings
-from app.errors import SignalboxError
-from app.pages import roles
+from app.errors import InvalidInputError, SignalboxError
+from app.pages import roles, words
 
 bp = Blueprint("environments", __name__, url_prefix="/environments")
 
@@ -32,13 +32,34 @@ def create() -> ResponseReturnValue:
     return redirect(url_for("pages.environments.show", environment_id=environment.id))
 
 
+@bp.post("/<environment_id>/selectable-keys")
+@roles.needs("admin")
+def allow_keys(environment_id: str) -> ResponseReturnValue:
+    """Say which keys of agents' own labels selectors look at: one a line, or with commas between."""
+    name = environments.get(environment_id).name
+    typed = request.form.get("keys", "").replace("\r\n", "\n")
+    keys = typed.replace(",", " ").split()
+    try:
+        concerned = selectable_keys.allow(environment_id, keys, roles.actor())
+    except InvalidInputError as error:
+        return _page(problem=error, refused_keys={environment_id: typed}), error.status
+    allowed = "the keys " + ", ".join(sorted(set(keys))) if keys else "no key"
+    flash(
+        f"{name} allows its agents {allowed}. {words.plural(concerned, 'node')} had to be told.",
+        "good",
+    )
+    return redirect(url_for("pages.environments.index", _anchor=f"keys-{environment_id}"))
+
+
 def server_url() -> str:
     """How a node reaches this server: the public URL where it is set, else as the browser did."""
     settings: Settings = current_app.extensions["settings"]
     return settings.public_url or request.url_root.rstrip("/")
 
 
-def _page(problem: SignalboxError | None = None, name: str = "") -> str:
+def _page(
+    problem: SignalboxError | None = None, name: str = "", refused_keys: dict[str, str] | None = None
+) -> str:
     page = environments.listing(limit=100, cursor=request.args.get("cursor") or None)
     return render_template(
         "environments/index.html",
@@ -46,4 +67,5 @@ def _page(problem: SignalboxError | None = None, name: str = "") -> str:
         next_cursor=page.next_cursor,
         problem=problem,
         name=name,
+        refused_keys=refused_keys,
     )

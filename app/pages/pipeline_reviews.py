@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import render_template, request
 from flask.typing import ResponseReturnValue
 
-from app import deploys, pipelines, selectors, text_difference
+from app import deploys, pipelines, selectors, targets, text_difference
 from app.errors import InvalidInputError, SignalboxError
 from app.models import Pipeline
 from app.pages import roles
@@ -39,7 +39,8 @@ def _page(pipeline: Pipeline, config_yaml: str, selector: str, version: int | No
         problem = error
     text = request.args.get("page", "1")
     page = max(1, int(text)) if text.isascii() and text.isdecimal() and len(text) < 7 else 1
-    nodes = deploys.targets(pipeline.id, selector)
+    found = targets.preview(pipeline.id, selector)
+    nodes = found.targets
     pages = max(1, -(-len(nodes) // NODES_A_PAGE))
     page = min(page, pages)
     runs = None
@@ -48,6 +49,7 @@ def _page(pipeline: Pipeline, config_yaml: str, selector: str, version: int | No
     return render_template(
         "pipelines/review.html",
         pipeline=pipeline,
+        preview=found,
         version=version,
         runs=runs,
         selector=selector,

@@ -8,6 +8,7 @@ from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from app import action_batches, deploys, environments, pipelines, progress, taps
+from app import targets as target_previews
 from app.deploys import DeployOutcome
 from app.errors import ConflictError, InvalidInputError, SignalboxError
 from app.models import Pipeline
@@ -15,6 +16,7 @@ from app.pages import flow, live, roles, words
 from app.pages.live import Picture
 from app.starter_pipelines import STARTERS
 from app.switchboard_process import switchboard
+from app.targets import Preview
 
 VERSIONS_SHOWN = 25
 
@@ -99,6 +101,37 @@ def save(pipeline_id: str) -> ResponseReturnValue:
         return _overtaken(pipeline_id, error, draft)
     flash("Saved the draft. Nodes go on with what was deployed.", "good")
     return redirect(url_for("pages.pipelines.show", pipeline_id=pipeline_id))
+
+
+@bp.post("/<pipeline_id>/preview")
+@roles.needs("editor")
+def preview(pipeline_id: str) -> ResponseReturnValue:
+    """The page with what stands in the form, and whom a deploy of that would reach; nothing is saved."""
+    draft = Draft.from_request()
+    try:
+        found = target_previews.preview(pipeline_id, draft.node_selector)
+    except InvalidInputError as error:
+        return _page(pipeline_id, error, "Nothing was saved.", draft), error.status
+    return _page(pipeline_id, draft=draft, typed=found)
+
+
+@bp.get("/<pipeline_id>/targets")
+def targets(pipeline_id: str) -> ResponseReturnValue:
+    """The nodes, by name, that a deploy would reach; ``?change=``, ``?selector=`` as in the operator API."""
+    pipeline = pipelines.get(pipeline_id)
+    asked = request.args.get("selector")
+    change = next((each for each in target_previews.CHANGES if each == request.args.get("change")), None)
+    found = target_previews.preview(pipeline_id, asked, field="selector")
+    page = target_previews.page(found, change, request.args.get("cursor") or None)
+    return render_template(
+        "pipelines/target_list.html",
+        pipeline=pipeline,
+        change=change,
+        asked=asked,
+        selector=pipeline.node_selector if asked is None else asked,
+        nodes=page.items,
+        next_cursor=page.next_cursor,
+    )
 
 
 @bp.post("/<pipeline_id>/review")
@@ -216,21 +249,25 @@ def paint(pipeline_id: str, target_count: int | None) -> Picture:
     )
 
 
-def count_targets(pipeline_id: str) -> int | None:
-    """How many nodes a deploy of the draft would reach; ``None`` if its selector cannot be understood.
+def _saved_targets(pipeline_id: str) -> Preview | None:
+    """Whom a deploy of the draft would reach; ``None`` if its selector cannot be understood.
 
     :raises NotFoundError: there is no such pipeline.
     """
     try:
-        return len(deploys.targets(pipeline_id))
+        return target_previews.preview(pipeline_id)
     except InvalidInputError:
         return None
+
+
+def _count(found: Preview | None) -> int | None:
+    return len(found.targets) if found is not None else None
 
 
 def _painter(pipeline_id: str) -> live.Paint:
     # Counted once, not at each look, and only to be shown: it reads every node of the environment.
     pipelines.get(pipeline_id)
-    target_count = None if progress.latest(pipeline_id) else count_targets(pipeline_id)
+    target_count = None if progress.latest(pipeline_id) else _count(_saved_targets(pipeline_id))
     return lambda: paint(pipeline_id, target_count)
 
 
@@ -270,9 +307,12 @@ def _page(
     refusal: str = "",
     draft: Draft | None = None,
     overtaken: bool = False,
+    typed: Preview | None = None,
 ) -> str:
+    """The page; *typed* is the preview of the selector in *draft*, where that is not saved."""
     pipeline = pipelines.get(pipeline_id)
-    target_count = count_targets(pipeline_id)
+    saved = _saved_targets(pipeline_id)
+    target_count = _count(saved)
     return render_template(
         "pipelines/show.html",
         pipeline=pipeline,
@@ -281,6 +321,8 @@ def _page(
         draft=draft or Draft.of(pipeline),
         draft_problems=pipelines.problems(pipeline.environment_id, pipeline.config_yaml),
         target_count=target_count,
+        preview=typed or saved,
+        previewed=draft.node_selector if draft is not None and typed is not None else None,
         revision=(draft and draft.revision) or deploys.draft_revision(pipeline),
         overtaken=overtaken,
         picture=paint(pipeline_id, target_count),

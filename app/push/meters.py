@@ -1,4 +1,7 @@
-"""What the push channel counts, for ``/metrics``. Sums over this master's workers (multiprocess mode)."""
+"""What the push channel counts, and the fetches that it causes, for ``/metrics``.
+
+Sums over this master's workers (multiprocess mode).
+"""
 
 from collections.abc import Sequence
 
@@ -21,6 +24,14 @@ DEAF = Counter(
 SHED = Counter("signalbox_sockets_shed", "Push channels closed because this worker held too many")
 SUBSCRIBER_RECONNECTS = Counter(
     "signalbox_subscriber_reconnects", "Times a worker's subscription was lost and made again"
+)
+ASSEMBLIES = Counter(
+    "signalbox_assemblies", "Times a worker has assembled what an environment's nodes must run"
+)
+CONFIG_ANSWERS = Counter(
+    "signalbox_config_answers",
+    "Configurations that agents have asked for, by the answer's status",
+    ["status"],
 )
 PRESENCE_AGE = Gauge(
     "signalbox_presence_age_seconds",

@@ -181,7 +181,9 @@ class ScriptedServer:
 
         return find(self.heartbeat_where(lambda body: bool(find(body)), seconds))[0]
 
-    def running(self, pipeline_id: str = "p1", version: int | None = None, seconds: float = PATIENCE_SECONDS) -> JSON:
+    def running(
+        self, pipeline_id: str = "p1", version: int | None = None, seconds: float = PATIENCE_SECONDS
+    ) -> JSON:
         """What is said about a pipeline once it runs (this version)."""
         return self.pipeline_where(
             lambda p: p["status"] == "RUNNING" and version in (None, p["version"]), pipeline_id, seconds

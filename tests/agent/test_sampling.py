@@ -196,7 +196,7 @@ def test_a_component_that_does_not_exist_is_an_error_and_the_others_are_not(
 ) -> None:
     """With the stand-in's own tap: at once, not when its time is up; and once, however often it is asked."""
     scripted_server.pipelines = [pipeline_entry(config_yaml=YAML)]
-    start_agent(scripted_server.url, "enroll-1")
+    agent = start_agent(scripted_server.url, "enroll-1")
     scripted_server.running()
     message = {
         "type": "sample_request",
@@ -218,6 +218,7 @@ def test_a_component_that_does_not_exist_is_an_error_and_the_others_are_not(
     until(lambda: any(b["results"][0]["requestId"] == "s2" for b in scripted_server.samples))
     assert results(scripted_server)["in"]["error"] == NOT_RUNNING
     assert len(scripted_server.samples) == 4
+    assert agent.log.read_text().count("nudged type=sample_request id=s1 ") == 1, "it was begun once"
 
 
 def test_a_post_that_fails_is_made_up_for_by_a_heartbeat(

@@ -8,6 +8,7 @@ from tests.agent.breaking_proxy import BreakingProxy
 from tests.conftest import StartAgent, StartServer
 from tests.hazards.conftest import YAML
 from tests.support.api import Operator
+from tests.support.live_tail import next_of, tail
 from tests.support.until import until
 
 HOUR_MS = str(3600 * 1000)
@@ -24,7 +25,8 @@ def proxy() -> Iterator[BreakingProxy]:
 def test_an_agent_behind_a_proxy_that_breaks_websockets_is_pushed_to_all_the_same(
     start_server: StartServer, start_agent: StartAgent, proxy: BreakingProxy
 ) -> None:
-    """On the event stream within seconds, told of a deploy through it, and back once the proxy is mended.
+    """On the event stream within seconds, told of a deploy and asked for a live tail through it, and back once the
+    proxy is mended.
 
     The poll interval is an hour: what the agent learns it learns by push.
     """
@@ -69,6 +71,18 @@ def test_an_agent_behind_a_proxy_that_breaks_websockets_is_pushed_to_all_the_sam
     pipeline = operator.create_pipeline(environment["id"], "made", YAML)
     until(is_told_by_push, seconds=30, what="the nudge over the event stream")
     until(runs_what_is_wanted, seconds=30, what="the pipeline")
+
+    # A live tail, too, starts and ends by what the event stream brings; its events go the other way.
+    assert is_pushed_to_by("sse")
+    tap = operator.call("POST", f"/pipelines/{pipeline['id']}/taps", {"componentId": "made"})["requestId"]
+    watched = tail(operator, tap)
+    assert "message" in next_of(watched, "event")["text"]
+    assert len(agent.child_pids()) == 2
+    assert is_pushed_to_by("sse")
+    operator.call("DELETE", f"/taps/{tap}")
+    assert next_of(watched, "stopped") == {"reason": "stopped"}
+    watched.close()
+    until(lambda: len(agent.child_pids()) == 1, what="no tap to be left")
 
     proxy.is_broken = False
     until(lambda: is_pushed_to_by("ws"), seconds=40, what="the WebSocket")

@@ -1,20 +1,31 @@
 """Live tails of our own agent: which run, when they end, and that nothing else waits for them."""
 
 import math
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from agent.actions import Action, Exit, RefuseTap, StartTap, StopTap
+from agent.api import ApiError
 from agent.events import (
+    Event,
     TapEnded,
     TapRefused,
     TapRequested,
     TapStopRequested,
     TerminationRequested,
 )
-from agent.tap_stream import BATCH_BYTES, BATCH_EVENTS, _Stream
+from agent.tap_stream import (
+    BATCH_BYTES,
+    BATCH_EVENTS,
+    BATCH_SECONDS,
+    LONGEST_PAUSE_SECONDS,
+    MOST_FAILURES,
+    TapStreams,
+    _Stream,
+)
 from agent.taps import (
     AGENT_ENDS,
     GOODBYE_SECONDS,
@@ -166,6 +177,88 @@ def test_a_tap_that_ends_says_why() -> None:
     broken.feed(b"cannot connect\n")
     broken.exited(78)
     assert broken.reason == "vector tap has ended (exit code 78): cannot connect"
+
+
+# posting, with a scripted clock
+
+
+class Clock(threading.Event):
+    """That the tap's process is gone; time passes where its thread waits for it."""
+
+    now = 0.0
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Without a time: the tap was refused, and the agent's own thread has had it killed."""
+        if timeout is None:
+            self.set()
+        self.now += timeout or 0.0
+        return self.is_set()
+
+
+class Posting:
+    """A tap that always has something to tell, until each of *answers* was given (None: it was taken)."""
+
+    def __init__(self, *answers: ApiError | None) -> None:
+        self.clock = Clock()
+        self.told: list[Event] = []
+        self.posted_at: list[float] = []
+        """Of posts with events while it ran."""
+        self.last_words: list[Any] = []
+        self._answers = list(answers)
+        self._tap = stream()
+        self._tap.over = self.clock
+        self._tap.feed(b'{"n": 1}\n')
+        streams = TapStreams(None, "vector", lambda: None, self._post, self.told.append)  # type: ignore[arg-type]
+        streams._post_all(StartTap("t1", "p1", "made", 99, LONGEST_SECONDS), self._tap)
+
+    @property
+    def pauses(self) -> list[float]:
+        return [
+            round(later - sooner, 6)
+            for sooner, later in zip(self.posted_at, self.posted_at[1:], strict=False)
+        ]
+
+    def _post(self, body: Any) -> None:
+        if "status" in body:
+            self.last_words.append(body["reason"])
+            return
+        self.posted_at.append(self.clock.now)
+        self._tap.feed(b'{"n": 1}\n')
+        answer = self._answers.pop(0)
+        if not self._answers:
+            self._tap.finish(STOPPED)
+        if answer is not None:
+            raise answer
+
+
+AWAY = ApiError("cannot post tap events: the server answered 503", status=503)
+
+
+def test_a_tap_posts_at_most_once_a_second() -> None:
+    """Whatever comes in between, and also after a post that failed, where it waits for longer and longer."""
+    posting = Posting(None, None, None, AWAY, None, AWAY, AWAY, AWAY, None, None)
+    assert len(posting.posted_at) == 10
+    assert BATCH_SECONDS == 1.0
+    assert min(posting.pauses) >= BATCH_SECONDS
+    assert posting.pauses[:3] == [BATCH_SECONDS] * 3
+    assert max(posting.pauses) <= LONGEST_PAUSE_SECONDS
+    late = ApiError("cannot post tap events: the server answered 429", status=429, retry_after=3.0)
+    assert Posting(late, None).pauses[0] >= 3.0
+    assert (posting.last_words, posting.told) == ([STOPPED], [])
+
+
+def test_five_posts_in_a_row_that_fail_end_a_tap() -> None:
+    """Not the same number with one among them that was taken; an answer that blames the post ends it at once."""
+    assert MOST_FAILURES == 5
+    posting = Posting(*[AWAY] * 9)
+    assert len(posting.posted_at) == 5
+    assert posting.told == [TapRefused("t1", str(AWAY))]
+    assert len(posting.last_words) == 1, "it is tried all the same"
+    assert Posting(*[AWAY] * 4, None, *[AWAY] * 4, None).told == []
+    refused = ApiError("cannot post tap events: the server answered 403", status=403)
+    posting = Posting(None, refused, None)
+    assert (len(posting.posted_at), posting.last_words) == (2, [])
+    assert posting.told == [TapRefused("t1", str(refused))]
 
 
 # by a real agent

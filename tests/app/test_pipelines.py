@@ -217,3 +217,42 @@ def test_the_audit_log_tells_what_changed_but_not_the_yaml(script: Script, pipel
     assert entry["actor"] == "token tests"
     assert entry["subjectId"] == pipeline_id
     assert entry["detail"] == {"pipeline": "other", "changed": {"name": "other"}, "config_changed": True}
+
+
+def test_a_preview_says_who_gains_and_who_loses_before_anything_is_saved(
+    script: Script, environment_id: str, pipeline_id: str
+) -> None:
+    """Against what is deployed; of the draft or of a selector that nobody has saved; nobody is told of it."""
+    path = f"/pipelines/{pipeline_id}/targets"
+    names = ("n1", "n2", "n3")
+    for name, agent in zip(names, enroll(script, environment_id, *names), strict=True):
+        labels = {"zone": "a" if name == "n1" else "b", "name": name}
+        succeeded(script.call("PATCH", f"/nodes/{node_id(agent)}", {"labels": labels}), 200)
+
+    def preview(**query: str) -> tuple[list[str], int, int, int]:
+        answer = script.get(path, **query)
+        return (
+            [row["name"] for row in answer["items"]], answer["targets"], answer["gained"], answer["lost"]
+        )  # fmt: skip
+
+    put(script, pipeline_id, nodeSelector="name in (n1,n2)")
+    assert preview() == (["n1", "n2"], 2, 2, 0), "nothing is deployed, so all of them are new"
+    script.post(f"/pipelines/{pipeline_id}/deploy", status=200)
+    assert preview() == (["n1", "n2"], 2, 0, 0)
+    assert preview(selector="zone=b") == (["n2", "n3"], 2, 1, 1)
+    assert preview(selector="zone=b", change="gained")[0] == ["n3"]
+    assert preview(selector="zone=b", change="kept")[0] == ["n2"]
+    assert preview(selector="zone=b", change="lost")[0] == ["n1"]
+    assert preview(selector="") == (["n1", "n2", "n3"], 3, 1, 0), "an empty one is every node"
+    page = script.get(path, selector="", limit="2")
+    assert [row["name"] for row in page["items"]] == ["n1", "n2"]
+    last = script.get(path, selector="", limit="2", cursor=page["nextCursor"])
+    assert ([row["name"] for row in last["items"]], last["nextCursor"], last["targets"]) == (["n3"], None, 3)
+    assert script.get(f"/pipelines/{pipeline_id}")["nodeSelector"] == "name in (n1,n2)"
+    refused(script.call("GET", path, selector="zone in (a"), 400, "selector")
+    refused(script.call("GET", path, change="more"), 400, "change")
+    put(script, pipeline_id, nodeSelector="zone=b")
+    assert preview() == (["n2", "n3"], 2, 1, 1)
+    deployed = script.post(f"/pipelines/{pipeline_id}/deploy", status=200)
+    assert deployed["targets"] == 2
+    assert preview() == (["n2", "n3"], 2, 0, 0)

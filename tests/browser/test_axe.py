@@ -24,6 +24,7 @@ PAGES = {
     "pages.pipelines.index": "/pipelines",
     "pages.pipelines.new": "/pipelines/new",
     "pages.pipelines.show": "/pipelines/{pipeline}",
+    "pages.pipelines.targets": "/pipelines/{pipeline}/targets?change=kept",
     "pages.pipelines.versions": "/pipelines/{pipeline}/versions",
     "pages.pipelines.version": "/pipelines/{pipeline}/versions/1",
     "pages.pipelines.compare": "/pipelines/{pipeline}/compare?from=1&to=draft",

@@ -1,5 +1,8 @@
 """The page of one node, with a real agent behind it."""
 
+from collections.abc import Iterator
+
+import pytest
 from playwright.sync_api import BrowserContext, expect
 
 from tests.browser.test_fleet_page import YAML, browser, context, email, environment_id
@@ -11,6 +14,17 @@ from tests.support.until import until
 __all__ = ["browser", "context", "email", "environment_id"]
 
 
+@pytest.fixture
+def hasty_heartbeats(operator: Operator) -> Iterator[None]:
+    """Agents report every second: a chart's first point takes two reports."""
+    names = ("heartbeatIntervalMs", "idleHeartbeatIntervalMs")
+    before = operator.call("GET", "/settings")
+    operator.call("PATCH", "/settings", dict.fromkeys(names, 1000))
+    yield
+    operator.call("PATCH", "/settings", {name: before[name] for name in names})
+
+
+@pytest.mark.usefixtures("hasty_heartbeats")
 def test_what_runs_what_it_did_and_what_became_of_its_channels(
     context: BrowserContext,
     server: Server,

@@ -28,7 +28,10 @@ sinks:
 
 @pytest.fixture
 def start_go(tmp_path: Path) -> Iterator[StartGoAgent]:
-    """Starts agents for this test alone: `start_go(AgentA, server, token, name="a", **more)`."""
+    """Starts agents for this test alone: `start_go(AgentA, server, token, name="a", **more)`.
+
+    Whatever the server has told them had no number with a point: one `15000.0` and A throws the whole answer away.
+    """
     running: list[GoAgent] = []
 
     def start(kind: type[GoAgent], url: str, token: str = "", **more: object) -> GoAgent:
@@ -43,6 +46,7 @@ def start_go(tmp_path: Path) -> Iterator[StartGoAgent]:
     yield start
     for agent in running:
         agent.stop()
+    assert not [point for agent in running for point in agent.points]
 
 
 @pytest.fixture(params=[AgentA, AgentB], ids=["A", "B"])

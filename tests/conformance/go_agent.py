@@ -65,6 +65,17 @@ class Running:
         ]
 
 
+@dataclass(frozen=True)
+class Tapped:
+    """What one tap has seen of one component."""
+
+    result: dict[str, Any]
+    run: int
+    """Which time this agent took something up that it was asked; the events carry it."""
+    is_pushed: bool
+    """Posted at once; what was listed in an answer goes into the next heartbeat."""
+
+
 class GoAgent:
     """One agent with its data folder; `start` may be called again after `stop`, as a service is restarted."""
 
@@ -90,12 +101,21 @@ class GoAgent:
         self.pipelines: dict[str, Running] = {}
         self.update_error = ""
         self.failed_update = ""
+        self.trusted: Path | None = None
+        """Certificates that downloads may be signed with; None: those of the machine."""
         self.sample_results: list[dict[str, Any]] = []
+        self.untappable: dict[str, str] = {}
+        """Components that `vector tap` fails at, and what it says."""
+        self.holds_taps = False
+        """Taps take seconds: where this is set, each ends only when `end_taps` says so."""
+        self.taps_held: list[Tapped] = []
         self.counts: Counter[str] = Counter()
         """polls, heartbeats, connects, drops, dropped messages, `pushed <type>`, and each kind of failure."""
         self.problems: list[str] = []
         """What an agent would have logged as an error."""
         self.messages: list[dict[str, Any]] = []
+        self.points: list[str] = []
+        """Numbers with a point or an exponent in anything that the server has said, and where."""
         self.is_connected = False
         self._inbox: queue.Queue[dict[str, Any]] = queue.Queue(QUEUE_LENGTH)
         self._stopping = threading.Event()
@@ -166,6 +186,7 @@ class GoAgent:
 
     def offer(self, data: bytes) -> None:
         """Put a pushed message on the queue; one more than it holds is dropped."""
+        self.points += go_json.points(data, "pushed")
         try:
             message = go_json.read(data, go_json.PUSHED)
         except UnreadableError as error:
@@ -185,7 +206,7 @@ class GoAgent:
             self._poll()
             return True
         if kind == "sample_request":
-            self._post_samples(message)
+            self._sample(message, is_pushed=True)
         elif kind == "action":
             return self.act(message)
         elif kind == "poll_interval" and (message.get("intervalMs") or 0) > 0:
@@ -215,6 +236,7 @@ class GoAgent:
             raise RefusedError(0, str(error)) from None
         if response.status_code != 200:
             raise RefusedError(response.status_code, response.text)
+        self.points += go_json.points(response.content, path)
         return go_json.read(response.content, shape)
 
     def _load_or_enroll(self) -> str:
@@ -245,7 +267,7 @@ class GoAgent:
         self.counts["polls"] += 1
         self.polled(answer)
         for wanted in answer.get("sampleRequests") or []:
-            self.sample_results += self._sample(wanted)  # again at each poll, as long as it is listed
+            self._sample(wanted)  # again at each poll, as long as it is listed
         action = answer.get("pendingAction")
         if action and action.get("type") == "self_update":
             self._update(action)
@@ -348,28 +370,43 @@ class GoAgent:
 
     # samples and updates
 
-    def _sample(self, wanted: dict[str, Any]) -> list[dict[str, Any]]:
+    def _sample(self, wanted: dict[str, Any], *, is_pushed: bool = False) -> None:
         running = self.pipelines.get(wanted["pipelineId"])
         known = [name for name, _ in running.components] if running else []
-        results = []
+        self.counts["samplings"] += 1
+        run = self.counts["samplings"]
         for key in wanted["componentKeys"]:
             result: dict[str, Any] = {"requestId": wanted["requestId"], "componentKey": key}
-            if key in known:
-                result["events"] = [{"message": f"event {number}"} for number in range(wanted["limit"])]
+            if key in self.untappable:
+                result["error"] = self.untappable[key]
+            elif key in known:
+                result["events"] = [
+                    {"message": f"event {number}", "run": run} for number in range(wanted["limit"])
+                ]
                 result["schema"] = [{"path": ".message", "type": "string", "sample": "event 0"}]
             else:
                 result["error"] = "pipeline not running" if running else "pipeline not found"
-            results.append(result)
-            self.counts["sampled"] += 1
-        return results
+            tapped = Tapped(result, run, is_pushed)
+            if self.holds_taps:
+                self.taps_held.append(tapped)
+            else:
+                self._tell(tapped)
 
-    def _post_samples(self, wanted: dict[str, Any]) -> None:
-        for result in self._sample(wanted):
+    def end_taps(self, key: str, *runs: int) -> None:
+        """Let the taps that are held of one component, and of these runs (of all) end, oldest first."""
+        for tapped in list(self.taps_held):
+            if tapped.result["componentKey"] == key and (not runs or tapped.run in runs):
+                self.taps_held.remove(tapped)
+                self._tell(tapped)
+
+    def _tell(self, tapped: Tapped) -> None:
+        if tapped.is_pushed:
             try:
-                self.call("POST", "samples", {"results": [result]})
+                self.call("POST", "samples", {"results": [tapped.result]})
+                return
             except (RefusedError, UnreadableError) as error:
                 self._failed("samples", error)
-                self.sample_results.append(result)
+        self.sample_results.append(tapped.result)
 
     def _update(self, action: dict[str, Any]) -> None:
         """Fetch the file, compare its checksum; a version that failed once is never tried again."""
@@ -385,13 +422,25 @@ class GoAgent:
             self.failed_update, self.update_error = target, str(error)
             self._failed("update", error)
         else:
-            self.version = target
             self.counts["updated"] += 1
+            self._exec(target)
+
+    def _exec(self, version: str) -> None:
+        """The new file takes the process over: what ran ends with it, and it begins with the token that it has."""
+        self.version = version
+        self.failed_update = ""
+        self.pipelines.clear()
+        self.close_channel()
+        self._poll()
+        self._heartbeat()
 
     def download(self, url: str) -> bytes:
         """A plain GET."""
         try:
-            response = requests.get(url, timeout=HTTP_SECONDS)
+            with requests.Session() as session:
+                session.trust_env = False
+                verify = str(self.trusted) if self.trusted else True
+                response = session.get(url, timeout=HTTP_SECONDS, verify=verify)
         except requests.RequestException as error:
             raise RefusedError(0, str(error)) from None
         if response.status_code != 200:

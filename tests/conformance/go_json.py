@@ -66,6 +66,21 @@ def read(data: bytes, shape: Shape) -> Any:
     return value
 
 
+def points(data: bytes, where: str) -> list[str]:
+    """Every number in *data*, at any depth, that is not written as an integer; ``[]`` where it is no JSON."""
+    found: list[str] = []
+
+    def note(text: str) -> float:
+        found.append(f"{where}: {text} in {data[:300].decode(errors='replace')}")
+        return float(text)
+
+    try:
+        json.loads(data, parse_float=note, parse_constant=note)
+    except ValueError:
+        return []
+    return found
+
+
 def _check(value: Any, shape: Shape, where: str) -> None:
     if value is None or shape is ANY:
         return

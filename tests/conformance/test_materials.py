@@ -114,6 +114,81 @@ def test_pushed_samples_are_posted_one_by_one(agent: GoAgent, place: Place) -> N
     assert not agent.problems
 
 
+def transitions(server: Server, request_id: str) -> int:
+    """How often the server has ended it."""
+    return server.log.read_text().count(f"samples ended id={request_id} ")
+
+
+def test_a_component_that_fails_is_an_error_beside_the_others_events(
+    agent: GoAgent, place: Place, server: Server
+) -> None:
+    """The request ends once, with ERROR, when each component has its result; why it failed stands beside it."""
+    why = "error sending request for url (http://127.0.0.1:8686/graphql)"
+    agent.untappable["gone"] = why
+    until(lambda: place.node["push"]["connected"])
+    request_id = ask(place, "gone", "made")
+    row = ended(place, request_id)
+    assert row["status"] == "ERROR", row
+    shown = {each["componentKey"]: each for each in row["samples"]}
+    assert (shown["gone"]["error"], shown["gone"]["events"]) == (why, None)
+    assert (shown["made"]["error"], len(shown["made"]["events"])) == (None, 3)
+    assert transitions(server, request_id) == 1
+    assert not agent.problems
+
+
+def test_what_is_run_again_at_each_poll_changes_nothing(agent: GoAgent, place: Place, server: Server) -> None:
+    """While a tap takes its seconds the request is listed at each poll, and each time it is run once more.
+
+    The first result of a component counts, whether it was posted or came in a heartbeat; what comes behind it,
+    an error too, is skipped, before the request has ended and afterwards; and it ends once.
+    """
+    until(lambda: place.node["push"]["connected"])
+    agent.holds_taps = True
+
+    def poll() -> None:
+        """One more poll, after a nudge."""
+        polls = agent.counts["polls"]
+        place.operator.deploy(place.pipeline_id)
+        until(lambda: agent.counts["polls"] > polls)
+
+    def told() -> None:
+        until(lambda: not agent.sample_results, what="the heartbeat")
+
+    def show() -> dict[str, list[int]]:
+        """The runs whose events are shown, by component."""
+        samples = place.operator.call("GET", f"/samples/{request_id}")["samples"]
+        return {each["componentKey"]: [event["run"] for event in each["events"] or []] for each in samples}
+
+    request_id = ask(place, "made", "gone")
+    until(lambda: len(agent.taps_held) == 2, what="what was pushed")
+    for _ in range(3):
+        poll()
+    until(lambda: len(agent.taps_held) == 8, what="once more at each poll")
+    agent.end_taps("made", 1)
+    assert show()["made"] == [1, 1, 1]
+    agent.untappable["made"] = "broken by now"
+    agent.end_taps("made", 2, 3, 4)
+    poll()
+    told()
+    assert [each.result["componentKey"] for each in agent.taps_held] == ["gone"] * 5, "made has its result"
+    assert show()["made"] == [1, 1, 1]
+    assert transitions(server, request_id) == 0
+
+    agent.end_taps("gone", 3)
+    poll()
+    told()
+    row = ended(place, request_id)
+    assert (row["status"], show()) == ("COMPLETED", {"made": [1, 1, 1], "gone": [3, 3, 3]})
+    agent.end_taps("gone")
+    samplings = agent.counts["samplings"]
+    poll()
+    told()
+    assert ended(place, request_id) == row, "what is done stays as it is"
+    assert transitions(server, request_id) == 1
+    assert agent.counts["samplings"] == samplings, "it is no longer listed"
+    assert not agent.problems
+
+
 def test_polled_samples_come_with_heartbeats_again_and_again(
     kind: type[GoAgent], server: Server, place: Place, start_go: StartGoAgent
 ) -> None:

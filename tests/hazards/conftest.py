@@ -1,10 +1,12 @@
 """What the hazards' tests share: an application without a web server, and a small fleet of agents by hand."""
 
+import re
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import pytest
+import requests
 from flask import Flask
 
 from app import create_app
@@ -14,6 +16,7 @@ from tests.conftest import StartServer
 from tests.support.api import AgentByHand, Operator
 from tests.support.doors import Channel, Door
 from tests.support.event_stream import EventStream
+from tests.support.redis_proxy import RedisProxy
 from tests.support.server import Server, fresh_secrets
 from tests.support.until import until
 from tests.support.websocket_client import WebSocketClient
@@ -100,8 +103,21 @@ class Fleet:
             what="the agents' channels",
         )
 
+    def metrics(self) -> dict[str, float]:
+        """Every sample of ours by name and labels."""
+        text = requests.get(f"{self.operator.url}/metrics", timeout=10).text
+        return {name: float(value) for name, value in re.findall(r"^(signalbox_\S+) (\S+)$", text, re.M)}
+
     def agents(self, count: int) -> list[AgentByHand]:
         return [self.agent() for _ in range(count)]
+
+
+@pytest.fixture
+def redis_proxy(own_redis: RedisServer) -> Iterator[RedisProxy]:
+    """The way to ``own_redis``."""
+    proxy = RedisProxy(own_redis.url)
+    yield proxy
+    proxy.close()
 
 
 @pytest.fixture

@@ -1,19 +1,10 @@
 """`/metrics` is the same whichever worker is asked, and holds nothing of workers that have died."""
 
-import re
-
 import pytest
-import requests
 
 from tests.hazards.conftest import Fleet
 from tests.support.event_stream import EventStream, EventStreamError
 from tests.support.until import until
-
-
-def scrape(fleet: Fleet) -> dict[str, float]:
-    """Every sample by name and labels."""
-    text = requests.get(f"{fleet.operator.url}/metrics", timeout=10).text
-    return {name: float(value) for name, value in re.findall(r"^(signalbox_\S+) (\S+)$", text, re.M)}
 
 
 def test_metrics_cover_all_workers_and_forget_the_dead(own_fleet: Fleet) -> None:
@@ -22,10 +13,10 @@ def test_metrics_cover_all_workers_and_forget_the_dead(own_fleet: Fleet) -> None
     for agent in agents:
         own_fleet.connect(agent)
     own_fleet.until_connected(agents)
-    assert scrape(own_fleet)['signalbox_sockets{transport="ws"}'] == 8
+    assert own_fleet.metrics()['signalbox_sockets{transport="ws"}'] == 8
     own_fleet.operator.deploy(own_fleet.pipeline_id)
     metrics = until(
-        lambda: (found := scrape(own_fleet)).get("signalbox_nudge_seconds_count") == 8 and found,
+        lambda: (found := own_fleet.metrics()).get("signalbox_nudge_seconds_count") == 8 and found,
         what="all nudges in the histogram",
     )
     assert metrics['signalbox_nudge_seconds_bucket{le="+Inf"}'] == 8
@@ -40,13 +31,13 @@ def test_metrics_cover_all_workers_and_forget_the_dead(own_fleet: Fleet) -> None
     left = sum(not label.endswith(f":{victim}") for label in labels)
     own_fleet.server.kill_worker(victim)
     until(
-        lambda: scrape(own_fleet).get('signalbox_sockets{transport="ws"}', 0) == left,
+        lambda: own_fleet.metrics().get('signalbox_sockets{transport="ws"}', 0) == left,
         what="a gauge without the dead worker's sockets",
         tolerate=(OSError,),
     )
     with pytest.raises(EventStreamError):
         EventStream.connect(own_fleet.operator.url, "sbx_node_nobody_0")
-    metrics = scrape(own_fleet)
+    metrics = own_fleet.metrics()
     assert metrics['signalbox_push_refusals_total{reason="token"}'] == 1
     assert metrics["signalbox_nudge_seconds_count"] == 8, "what was counted stays counted"
     assert not [name for name in metrics if "pid=" in name]

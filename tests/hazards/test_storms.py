@@ -4,10 +4,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
 
 import psutil
-import pytest
 import redis
 
 from tests.conftest import StartServer
@@ -20,14 +18,6 @@ from tools.redis_server import RedisServer
 
 SOCKETS = 200
 DEPLOYS = 20
-
-
-@pytest.fixture
-def redis_proxy(own_redis: RedisServer) -> Iterator[RedisProxy]:
-    """The way to ``own_redis``."""
-    proxy = RedisProxy(own_redis.url)
-    yield proxy
-    proxy.close()
 
 
 def test_redis_dies_between_the_commit_and_the_publish(

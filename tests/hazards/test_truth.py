@@ -1,4 +1,4 @@
-"""Hazards 1, 2, 3 and 5: what nodes are told is what the database says, in every release, in every order."""
+"""Hazards 1, 2, 3, 5 and 6: what nodes are told is what the database says, in every release, in every order."""
 
 import secrets
 import threading
@@ -7,23 +7,26 @@ import pytest
 from flask import Flask
 from sqlalchemy import event, select, update
 
-from app import assembly, deploys, environments
+from app import assembly, deploys, environments, pipelines
 from app.audit import COMMAND_LINE
 from app.clock import utc_now
 from app.database import db, transaction
 from app.ids import new_id
 from app.models import Environment, Pipeline, PipelineVersion
-from tests.hazards.conftest import YAML, Fleet
+from tests.conftest import StartServer
+from tests.hazards.conftest import YAML, Fleet, MakeFleet
+from tests.support.doors import TRANSPORTS
+from tests.support.redis_proxy import RedisProxy
 from tests.support.until import until
 
 
-def an_environment() -> str:
-    environment_id = new_id()
+def an_environment(environment_id: str | None = None, nonce: str = "0" * 32) -> str:
+    environment_id = environment_id or new_id()
 
     def work(session):  # type: ignore[no-untyped-def]
         session.add(
             Environment(
-                id=environment_id, name=environment_id, nonce="0" * 32, checksum_key=secrets.token_hex(32),
+                id=environment_id, name=environment_id, nonce=nonce, checksum_key=secrets.token_hex(32),
                 protected=False, selectable_agent_labels=[], created_at=utc_now(),
             )
         )  # fmt: skip
@@ -239,3 +242,47 @@ def test_an_identifier_is_never_used_twice(application: Flask) -> None:
     environments.delete(first.id, COMMAND_LINE)
     second = environments.create("tenant", COMMAND_LINE)
     assert second.id != first.id
+
+
+def test_an_environment_with_a_deleted_one_s_id_gets_nothing_of_its_plan(application: Flask) -> None:
+    """Hazard 5: should an id ever come back, from a backup say, the nonce is another: caches go by both."""
+    environment_id = an_environment()
+    pipeline_id = a_pipeline(environment_id)
+    deploys.deploy(pipeline_id, COMMAND_LINE)
+    assert versions_wanted(environment_id) == [1]
+    before = assembly.wanted_for(environment_id)
+    deploys.undeploy(pipeline_id, COMMAND_LINE)
+    pipelines.delete(pipeline_id, COMMAND_LINE)
+    environments.delete(environment_id, COMMAND_LINE)
+    an_environment(environment_id, "1" * 32)
+    after = assembly.wanted_for(environment_id)
+    assert (after.nonce, after.pipelines) == ("1" * 32, ())
+    assert after.key != before.key
+
+
+def test_a_deploy_behind_the_authentication_is_seen_by_the_look(
+    application: Flask,
+    database_url: str,
+    redis_proxy: RedisProxy,
+    start_server: StartServer,
+    make_fleet: MakeFleet,
+) -> None:
+    """Hazard 6: a look in the authentication's transaction sees the past, and its node waits for its next poll.
+
+    The deploy comes between the two: its nudge goes where nobody hears it, and nothing sweeps.
+    """
+    settings = {"SIGNALBOX_DATABASE_URL": database_url, "SIGNALBOX_REDIS_URL": redis_proxy.url}
+    fleet = make_fleet(start_server({**settings, "SIGNALBOX_SWEEP_INTERVAL": "3600"}, workers=1))
+
+    def deploy_elsewhere() -> None:
+        with application.app_context():
+            deploys.deploy(fleet.pipeline_id, COMMAND_LINE)
+            db.session.remove()
+
+    for version, transport in enumerate(TRANSPORTS, 1):
+        agent = fleet.agent()
+        revision = agent.follow()
+        redis_proxy.act_before((b"SUBSCRIBE", agent.node_id.encode()), deploy_elsewhere)
+        channel = fleet.open(agent, transport, revision=revision)
+        assert channel.read_message() == {"type": "config_changed", "reason": "connected"}
+        assert [each["version"] for each in agent.config().json()["pipelines"]] == [version]

@@ -17,7 +17,7 @@ class RedisProxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
-        self._trigger: tuple[tuple[bytes, ...], Callable[[], None]] | None = None
+        self._trigger: tuple[tuple[bytes, ...], Callable[[], None], bool] | None = None
         self.swallowed = b""
         """What set the trigger off, and never reached Redis."""
         self._thread = threading.Thread(target=self._accept, daemon=True)
@@ -30,7 +30,11 @@ class RedisProxy:
 
     def act_on(self, words: tuple[bytes, ...], act: Callable[[], None]) -> None:
         """Once, when all *words* are in what one client sends: swallow that, *act*, and cut every connection."""
-        self._trigger = (words, act)
+        self._trigger = (words, act, True)
+
+    def act_before(self, words: tuple[bytes, ...], act: Callable[[], None]) -> None:
+        """Once, when all *words* are in what one client sends: *act*, and only then let Redis have it."""
+        self._trigger = (words, act, False)
 
     def close(self) -> None:
         """End all connections, and take no more."""
@@ -73,7 +77,10 @@ class RedisProxy:
         with self._lock:
             if self._trigger is None or not all(word in data for word in self._trigger[0]):
                 return False
-            act, self._trigger = self._trigger[1], None
+            (_, act, cuts), self._trigger = self._trigger, None
+        if not cuts:
+            act()
+            return False
         # Before *act*, which may end the asker's connection and with it the test's wait.
         self.swallowed = data
         act()

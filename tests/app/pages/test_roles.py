@@ -17,6 +17,7 @@ def test_a_viewer_sees_everything_and_changes_nothing(
     assert "Deploy…</button>" not in page.text
     acts = [
         f"/pipelines/{pipeline_id}",
+        f"/pipelines/{pipeline_id}/preview",
         f"/pipelines/{pipeline_id}/review",
         f"/pipelines/{pipeline_id}/deploy",
         f"/pipelines/{pipeline_id}/undeploy",
@@ -29,6 +30,7 @@ def test_a_viewer_sees_everything_and_changes_nothing(
         f"/environments/{environment_id}/enrollment-token",
         f"/environments/{environment_id}/enrollment-token/end",
         f"/environments/{environment_id}/delete",
+        f"/environments/{environment_id}/selectable-keys",
         f"/nodes/{node_id}",
         f"/nodes/{node_id}/revoke",
         f"/nodes/{node_id}/delete",
@@ -45,12 +47,16 @@ def test_a_viewer_sees_everything_and_changes_nothing(
         assert len(environments.listing().items) == 1
 
 
-def test_an_editor_deploys_but_makes_no_environment(app: Flask, sign_in: SignIn, pipeline_id: str) -> None:
+def test_an_editor_deploys_but_makes_no_environment(
+    app: Flask, sign_in: SignIn, environment_id: str, pipeline_id: str
+) -> None:
     """Environments, enrollment tokens and the end of nodes are an admin's."""
     visitor = sign_in("editor")
     answer = visitor.post(f"/pipelines/{pipeline_id}/deploy", "/", config_yaml=YAML, node_selector="")
     assert answer.status_code == 302
     assert visitor.post("/environments", "/", name="staging").status_code == 403
+    keys = f"/environments/{environment_id}/selectable-keys"
+    assert visitor.post(keys, "/", keys="role").status_code == 403
     with app.app_context():
         assert pipelines.get(pipeline_id).wanted_version == 1
 

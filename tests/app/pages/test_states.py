@@ -152,7 +152,7 @@ def test_labels_that_selectors_do_not_look_at_are_marked(
         )
     marks = re.findall(r'<span class="label( own)?"[^>]*>(\w+)=', row(visitor, agent))
     assert marks == [("", "rack"), ("", "role"), (" own", "zone")]
-    assert "not at what agents say of themselves" in visitor.get(f"/pipelines/{pipeline_id}").text
+    assert "whose keys the <a" in visitor.get(f"/pipelines/{pipeline_id}").text
 
 
 def test_an_environment_without_nodes_offers_an_enrollment_command(
