@@ -1,25 +1,154 @@
-"""Reading the audit log."""
+"""Reading the audit log: filtered, in pages, or whole."""
 
 from __future__ import annotations
 
-from sqlalchemy import select
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy import Select, func, select
+from sqlalchemy.orm import Session
 
 from app.database import snapshot
-from app.models import AuditEntry
+from app.errors import InvalidInputError
+from app.ids import first_id_at, is_id
+from app.models import Account, AuditEntry, Environment, Node, Pipeline
 from app.paging import DEFAULT_LIMIT, Page, decode_cursor, encode_cursor
+
+EVERY = ".*"
+"""Ends the name of a family of actions: ``pipeline.*``."""
+CHUNK = 500
+"""How many entries are in memory while the whole log is read."""
+EARLIEST, LATEST = 1970, 9998
+"""The years in which a moment can lie."""
+MOST_OF_A_NAME = 100
+"""How many objects of one name are looked for."""
+
+_NAMES = (
+    (Environment.id, Environment.name),
+    (Node.id, Node.name),
+    (Pipeline.id, Pipeline.name),
+    (Account.id, Account.email),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AuditFilter:
+    """Which entries are meant; what is ``None`` leaves nothing out."""
+
+    environment_id: str | None = None
+    actor: str | None = None
+    """As the entries have it: an e-mail, ``token <name>``, ``node <id>``, ``command line``."""
+    action: str | None = None
+    """One action, or a family of them as ``pipeline.*``."""
+    subject: str | None = None
+    """The id of what was changed, or the name of an environment, a node, a pipeline or an account that exists."""
+    since: datetime | None = None
+    until: datetime | None = None
+    """The first moment that is not meant any more."""
+
+
+def read_moment(text: str | None, field: str) -> datetime | None:
+    """A moment as ISO 8601 has it, in UTC where it says nothing else; ``None`` for no text.
+
+    :raises InvalidInputError: it is no moment, named *field*.
+    """
+    if not text:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        if EARLIEST <= moment.year <= LATEST:
+            return moment
+    except (ValueError, OverflowError):
+        pass
+    message = "it is a moment such as 2026-01-31T12:00, in UTC"
+    raise InvalidInputError(
+        f'The moment "{text[:50]}" cannot be used: {message}.', [{"field": field, "message": message}]
+    )
 
 
 def listing(
-    *, environment_id: str | None = None, limit: int = DEFAULT_LIMIT, cursor: str | None = None
+    wanted: AuditFilter | None = None, *, limit: int = DEFAULT_LIMIT, cursor: str | None = None
 ) -> Page[AuditEntry]:
-    """A page of entries, newest first; of one environment where *environment_id* is given.
+    """A page of the entries that *wanted* means (all of them without), newest first.
 
     :raises InvalidInputError: the cursor is not one of this list.
     """
-    query = select(AuditEntry).order_by(AuditEntry.id.desc()).limit(limit + 1)
-    if environment_id is not None:
-        query = query.where(AuditEntry.environment_id == environment_id)
+    query = _query(wanted or AuditFilter())
     if cursor is not None:
         query = query.where(AuditEntry.id < decode_cursor(cursor, 1)[0])
-    entries = list(snapshot(lambda session: session.scalars(query).all()))
+    entries = _read(query.limit(limit + 1))
     return Page(entries[:limit], encode_cursor(entries[limit - 1].id) if len(entries) > limit else None)
+
+
+def everything(wanted: AuditFilter) -> Iterator[AuditEntry]:
+    """All entries that *wanted* means, newest first; few are in memory, and no connection is held between two."""
+    query = _query(wanted).limit(CHUNK)
+    entries = _read(query)
+    while entries:
+        yield from entries
+        entries = _read(query.where(AuditEntry.id < entries[-1].id)) if len(entries) == CHUNK else []
+
+
+def actions() -> list[str]:
+    """Every action that the log has, by name: one short look in the index for each, however long the log is."""
+    first = select(func.min(AuditEntry.action).label("action")).cte("actions", recursive=True)
+    after = select(func.min(AuditEntry.action)).where(AuditEntry.action > first.c.action).scalar_subquery()
+    found = first.union_all(select(after).where(first.c.action.is_not(None)))
+    query = select(found.c.action).where(found.c.action.is_not(None))
+    return sorted(snapshot(lambda session: session.scalars(query).all()))
+
+
+def names(ids: Collection[str]) -> dict[str, str]:
+    """What those of *ids* are called that are an environment's, a node's, a pipeline's or an account's."""
+
+    def read(session: Session) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for own_id, name in _NAMES:
+            found.update(iter(session.execute(select(own_id, name).where(own_id.in_(ids)))))
+        return found
+
+    return snapshot(read) if ids else {}
+
+
+def _query(wanted: AuditFilter) -> Select[AuditEntry]:
+    query = select(AuditEntry).order_by(AuditEntry.id.desc())
+    for column, value in (
+        (AuditEntry.environment_id, wanted.environment_id),
+        (AuditEntry.actor, wanted.actor),
+    ):
+        if value is not None:
+            query = query.where(column == value)
+    if wanted.action is not None:
+        family = wanted.action.removesuffix(EVERY)
+        if family == wanted.action:
+            query = query.where(AuditEntry.action == family)
+        else:
+            query = query.where(
+                AuditEntry.action.in_([each for each in actions() if each.startswith(f"{family}.")])
+            )
+    if wanted.subject is not None:
+        query = query.where(AuditEntry.subject_id.in_(_subjects(wanted.subject)))
+    # Ids sort by when they were made, so that a range of time is one of the index's too.
+    if wanted.since is not None:
+        query = query.where(AuditEntry.id >= first_id_at(wanted.since))
+    if wanted.until is not None:
+        query = query.where(AuditEntry.id < first_id_at(wanted.until))
+    return query
+
+
+def _subjects(subject: str) -> list[str]:
+    """The ids that *subject* can mean: itself, or those of what is called so."""
+
+    def read(session: Session) -> list[str]:
+        found: list[str] = []
+        for own_id, name in _NAMES:
+            found += session.scalars(select(own_id).where(name == subject).limit(MOST_OF_A_NAME))
+        return found
+
+    return ([subject] if is_id(subject) else []) + snapshot(read)
+
+
+def _read(query: Select[AuditEntry]) -> list[AuditEntry]:
+    return list(snapshot(lambda session: session.scalars(query).all()))

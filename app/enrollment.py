@@ -93,6 +93,37 @@ def rotate_token(environment_id: str, actor: Actor, *, instead_of: str | None = 
     return minted
 
 
+def end_token(environment_id: str, actor: Actor) -> None:
+    """End the environment's enrollment token: no node can join until another is made. Without one nothing happens.
+
+    :raises NotFoundError: there is no such environment.
+    """
+
+    def work(session: Session) -> None:
+        environment = session.get(Environment, environment_id, with_for_update=True)
+        if environment is None:
+            raise NotFoundError("There is no such environment.")
+        if environment.enrollment_digest is None:
+            return
+        audit.record(
+            session,
+            actor,
+            "environment.enrollment-token.end",
+            environment_id=environment_id,
+            subject_id=environment_id,
+            hint=environment.enrollment_hint,
+        )
+        environment.enrollment_digest = environment.enrollment_hint = None
+
+    transaction(work)
+
+
+def joined_since(environment_id: str, after_id: str, most: int) -> list[str]:
+    """The ids of the environment's nodes that were made later than the id *after_id*: the first *most* of them."""
+    query = select(Node.id).where(Node.id > after_id, Node.environment_id == environment_id)
+    return list(snapshot(lambda session: session.scalars(query.order_by(Node.id).limit(most)).all()))
+
+
 def enroll(
     token: str,
     hostname: str,

@@ -19,7 +19,7 @@ from app.clock import utc_now
 from app.database import snapshot, transaction
 from app.errors import ConflictError, NotFoundError
 from app.ids import is_id, new_id
-from app.models import Environment, Node, Pipeline
+from app.models import ActionBatch, ApiToken, Certificate, Environment, Node, Pipeline, Secret
 from app.paging import DEFAULT_LIMIT, Page, decode_cursor, encode_cursor
 
 NAMES_IN_A_REFUSAL = 3
@@ -46,6 +46,20 @@ class Choice:
 
     id: str
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What deleting an environment would do."""
+
+    hindrance: str | None
+    """A sentence on what prevents it; ``None`` if nothing does."""
+    secrets: int
+    certificates: int
+    api_tokens: int
+    """Those that are limited to it: they end with it."""
+    batches: int
+    """Actions of many nodes, with all that is known of how they went."""
 
 
 def create(name: str, actor: Actor, *, protected: bool = False) -> EnvironmentRow:
@@ -124,15 +138,8 @@ def delete(environment_id: str, actor: Actor) -> None:
 
     def work(session: Session) -> None:
         environment = _locked(session, environment_id)
-        users = [
-            words
-            for model, kind in ((Node, "node"), (Pipeline, "pipeline"))
-            if (words := _users(session, model, kind, environment_id))
-        ]
-        if users:
-            raise ConflictError(
-                f'The environment "{environment.name}" cannot be deleted: it has {" and ".join(users)}.'
-            )
+        if (sentence := _hindrance(session, environment)) is not None:
+            raise ConflictError(sentence)
         audit.record(
             session,
             actor,
@@ -144,6 +151,28 @@ def delete(environment_id: str, actor: Actor) -> None:
         session.delete(environment)
 
     transaction(work)
+
+
+def ending(environment_id: str) -> Ending:
+    """What deleting it would do, or what prevents that.
+
+    :raises NotFoundError: there is no such environment.
+    """
+
+    def read(session: Session) -> Ending:
+        environment = session.get(Environment, environment_id) if is_id(environment_id) else None
+        if environment is None:
+            raise NotFoundError("There is no such environment.")
+        counts = [
+            session.scalar(
+                select(func.count()).select_from(model).where(model.environment_id == environment_id)
+            )
+            or 0
+            for model in (Secret, Certificate, ApiToken, ActionBatch)
+        ]
+        return Ending(_hindrance(session, environment), *counts)
+
+    return snapshot(read)
 
 
 def get(environment_id: str) -> EnvironmentRow:
@@ -229,6 +258,17 @@ def _locked(session: Session, environment_id: str) -> Environment:
     if environment is None:
         raise NotFoundError("There is no such environment.")
     return environment
+
+
+def _hindrance(session: Session, environment: Environment) -> str | None:
+    users = [
+        words
+        for model, kind in ((Node, "node"), (Pipeline, "pipeline"))
+        if (words := _users(session, model, kind, environment.id))
+    ]
+    if not users:
+        return None
+    return f'The environment "{environment.name}" cannot be deleted: it has {" and ".join(users)}.'
 
 
 def _users(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any
 
 from flask import current_app
@@ -18,13 +19,17 @@ from app.audit import Actor
 from app.clock import utc_now
 from app.config import Settings
 from app.database import snapshot, transaction
-from app.errors import ConflictError, InvalidInputError
-from app.models import Setting
+from app.errors import ConflictError, Detail, InvalidInputError
+from app.models import AuditEntry, Setting
 from app.push import messages
 from app.switchboard_process import switchboard
 
 LEAST_MS = 1000
 MOST_MS = 24 * 3600 * 1000
+CHANGED = "settings.update"
+"""The audit log's word for it."""
+ENTRIES_READ = 500
+"""How far back it is looked for who changed a setting."""
 SPREAD_MS_PER_NODE = 1
 """A change reaches the whole fleet at once; its fetches are spread so that no second has more than a thousand."""
 
@@ -60,6 +65,24 @@ class Described:
     least: int
     most: int
     default: int | Callable[[Settings], int]
+
+    @property
+    def bounds(self) -> str:
+        """What it can be, to be said of another value."""
+        return f"it is a number of {self.unit} from {self.least} to {self.most}"
+
+    def default_of(self, settings: Settings) -> int:
+        """What it is where nobody has changed it."""
+        return self.default(settings) if callable(self.default) else self.default
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """The last change of a setting."""
+
+    at: datetime
+    by: str | None
+    """As the audit log has it; ``None`` where that is too long ago."""
 
 
 def _interval(name: str, label: str, help: str) -> Described:
@@ -181,11 +204,40 @@ def values() -> dict[str, int]:
     settings: Settings = current_app.extensions["settings"]
     query = select(Setting.name, Setting.value)
     changed: dict[str, Any] = dict(snapshot(lambda session: session.execute(query).all()))
+    return {each.name: int(changed.get(each.name, each.default_of(settings))) for each in TABLE}
 
-    def default(each: Described) -> int:
-        return each.default(settings) if callable(each.default) else each.default
 
-    return {each.name: int(changed.get(each.name, default(each))) for each in TABLE}
+def last_changes() -> dict[str, Change]:
+    """For each setting that was ever changed, when that was last, and by whom."""
+
+    def read(session: Session) -> dict[str, Change]:
+        changed = dict(iter(session.execute(select(Setting.name, Setting.updated_at))))
+        entries = session.execute(
+            select(AuditEntry.actor, AuditEntry.detail)
+            .where(AuditEntry.action == CHANGED)
+            .order_by(AuditEntry.id.desc())
+            .limit(ENTRIES_READ)
+        )
+        by: dict[str, str] = {}
+        for actor, detail in entries:
+            for name in detail.get("after", {}):
+                by.setdefault(name, actor)
+        return {name: Change(at, by.get(name)) for name, at in changed.items()}
+
+    return snapshot(read)
+
+
+def problems(wanted: Mapping[str, int]) -> list[Detail]:
+    """Why some of *wanted* cannot be used: each with the setting's name as its field."""
+    known = {each.name: each for each in TABLE}
+    found: list[Detail] = []
+    for name, value in wanted.items():
+        each = known.get(name)
+        if each is None:
+            found.append({"field": name, "message": "there is no such setting"})
+        elif not each.least <= value <= each.most:
+            found.append({"field": name, "message": each.bounds})
+    return found
 
 
 def update(actor: Actor, wanted: Mapping[str, int]) -> dict[str, int]:
@@ -194,18 +246,10 @@ def update(actor: Actor, wanted: Mapping[str, int]) -> dict[str, int]:
     :raises InvalidInputError: a name is unknown or a value is out of its bounds.
     :raises ConflictError: somebody else made the same change first.
     """
-    known = {each.name: each for each in TABLE}
-    for name, value in wanted.items():
-        each = known.get(name)
-        if each is None or not each.least <= value <= each.most:
-            message = (
-                f"it is a number of {each.unit} from {each.least} to {each.most}"
-                if each is not None
-                else "there is no such setting"
-            )
-            raise InvalidInputError(
-                f"The setting {name} cannot be used: {message}.", [{"field": name, "message": message}]
-            )
+    refused = problems(wanted)
+    if refused:
+        name, message = refused[0]["field"], refused[0]["message"]
+        raise InvalidInputError(f"The setting {name} cannot be used: {message}.", refused)
     before = values()
     changed = {name: value for name, value in wanted.items() if before[name] != value}
 
@@ -216,7 +260,7 @@ def update(actor: Actor, wanted: Mapping[str, int]) -> dict[str, int]:
         audit.record(
             session,
             actor,
-            "settings.update",
+            CHANGED,
             before={name: before[name] for name in changed},
             after=changed,
         )

@@ -6,6 +6,7 @@ from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 
 from app import audit_log
+from app.audit_log import AuditFilter
 from app.operator_api import access, requests, rows
 
 blueprint = Blueprint("audit", __name__, url_prefix="/audit")
@@ -14,7 +15,13 @@ blueprint = Blueprint("audit", __name__, url_prefix="/audit")
 @blueprint.get("")
 def listing() -> ResponseReturnValue:
     """Newest first; a token that is limited to an environment sees what happened there."""
-    page = audit_log.listing(
-        environment_id=access.token().environment_id, limit=requests.limit(), cursor=requests.cursor()
+    wanted = AuditFilter(
+        environment_id=access.listed_environment(requests.text("environmentId")),
+        actor=requests.text("actor"),
+        action=requests.text("action"),
+        subject=requests.text("subject"),
+        since=audit_log.read_moment(requests.text("since"), "since"),
+        until=audit_log.read_moment(requests.text("until"), "until"),
     )
+    page = audit_log.listing(wanted, limit=requests.limit(), cursor=requests.cursor())
     return jsonify(rows.page(page, rows.audit_entry))

@@ -64,3 +64,12 @@ def rotate_token(environment_id: str) -> ResponseReturnValue:
     response = jsonify(token=minted.text, hint=minted.hint)
     response.headers["Cache-Control"] = "no-store"
     return response, 201
+
+
+@blueprint.delete("/<environment_id>/enrollment-token")
+def end_token(environment_id: str) -> ResponseReturnValue:
+    """End the enrollment token; nodes that have enrolled are not touched."""
+    access.check_visible(environment_id, "environment")
+    environments.get(environment_id)
+    enrollment.end_token(environment_id, access.actor())
+    return "", 204

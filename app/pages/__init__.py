@@ -12,7 +12,9 @@ from app import first_account
 from app.pages import (
     actions,
     adoption,
+    audit,
     editor,
+    environment,
     first_steps,
     fleet,
     fleet_batches,
@@ -22,8 +24,8 @@ from app.pages import (
     pipeline_versions,
     pipelines,
     samples,
-    secrets,
     security,
+    settings,
     setup,
     sign_in,
     tail,
@@ -52,7 +54,7 @@ def init_app(app: Flask) -> None:
     pages = Blueprint("pages", __name__)
     pages.before_request(sign_in.require_account)
     pages.after_request(security.keep_private)
-    # secrets.bp is that of the environments' pages
+    # environment and secrets have the blueprint of the environments' pages
     for module in (
         fleet,
         first_steps,
@@ -60,11 +62,13 @@ def init_app(app: Flask) -> None:
         nodes,
         editor,
         pipelines,
-        secrets,
+        environment,
         actions,
         adoption,
         samples,
         tail,
+        audit,
+        settings,
     ):
         pages.register_blueprint(module.bp)
     app.register_blueprint(pages)

@@ -1,15 +1,14 @@
-"""The environments page: make one, its token with which nodes join, and what agents may say to selectors."""
+"""The environments page: all of them, making one, and what agents may say to selectors."""
 
 from __future__ import annotations
 
 from flask import Blueprint, current_app, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from app import enrollment, environments, selectable_keys
+from app import environments, selectable_keys
 from app.config import Settings
-from app.errors import ConflictError, InvalidInputError, SignalboxError
+from app.errors import InvalidInputError, SignalboxError
 from app.pages import roles, words
-from app.tokens import MintedToken
 
 bp = Blueprint("environments", __name__, url_prefix="/environments")
 
@@ -30,26 +29,7 @@ def create() -> ResponseReturnValue:
     except SignalboxError as error:
         return _page(problem=error, name=name), error.status
     flash(f"Made the environment {environment.name}. Next: make its token, with which nodes join.", "good")
-    return redirect(url_for("pages.environments.index"))
-
-
-@bp.post("/<environment_id>/enrollment-token")
-@roles.needs("admin")
-def rotate_token(environment_id: str) -> ResponseReturnValue:
-    """Make a new enrollment token; this answer alone shows it: neither cookie nor address may carry it.
-
-    So it cannot be a redirect; a reload sends the form again, and the form says which token is to be replaced.
-    """
-    present = request.form.get("instead_of")
-    try:
-        minted = enrollment.rotate_token(environment_id, roles.actor(), instead_of=present)
-    except ConflictError:
-        flash(
-            "That form has been used: the token was made, and is shown only once. Nothing was changed now.",
-            "busy",
-        )
-        return redirect(url_for("pages.environments.index"))
-    return _page(minted=minted, minted_for_id=environment_id)
+    return redirect(url_for("pages.environments.show", environment_id=environment.id))
 
 
 @bp.post("/<environment_id>/selectable-keys")
@@ -78,11 +58,7 @@ def server_url() -> str:
 
 
 def _page(
-    problem: SignalboxError | None = None,
-    name: str = "",
-    minted: MintedToken | None = None,
-    minted_for_id: str | None = None,
-    refused_keys: dict[str, str] | None = None,
+    problem: SignalboxError | None = None, name: str = "", refused_keys: dict[str, str] | None = None
 ) -> str:
     page = environments.listing(limit=100, cursor=request.args.get("cursor") or None)
     return render_template(
@@ -91,8 +67,5 @@ def _page(
         next_cursor=page.next_cursor,
         problem=problem,
         name=name,
-        minted=minted,
-        minted_for=environments.get(minted_for_id) if minted_for_id else None,
-        server_url=server_url(),
         refused_keys=refused_keys,
     )

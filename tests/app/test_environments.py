@@ -78,6 +78,8 @@ def test_an_enrollment_token_is_shown_once_and_ends_with_the_next(
     second = script.post(path)
     refused(agent.call("POST", "/enroll", {"token": first["token"], "hostname": "n"}), 401)
     agent.post("/enroll", {"token": second["token"], "hostname": "n"}, 200)
+    assert script.call("DELETE", path).status_code == 204
+    refused(agent.call("POST", "/enroll", {"token": second["token"], "hostname": "n"}), 401)
     everything = str([script.get("/environments"), script.get("/audit"), script.get("/nodes")])
     assert second["token"][-64:] not in everything
 

@@ -16,13 +16,16 @@ def test_the_enrollment_token_is_shown_once_inside_the_command(
     """The answer to the act shows it; no cookie, no address and no later page does."""
     visitor = sign_in()
     answer = visitor.post(f"/environments/{environment_id}/enrollment-token")
-    command = re.search(r"SIGNALBOX_URL=(\S+) SIGNALBOX_TOKEN=(\S+) python -m agent", answer.text)
+    command = re.search(
+        r"SIGNALBOX_URL=(\S+) SIGNALBOX_TOKEN=(\S+) SIGNALBOX_DATA_DIR=\S+ python3 -m agent", answer.text
+    )
     assert command is not None
     assert command[1] == "http://localhost"
     assert answer.headers["Cache-Control"] == "private, no-store"
     assert "Location" not in answer.headers
     assert "sbx_enroll" not in str(answer.headers)
-    assert "sbx_enroll" not in visitor.get("/environments").text
+    for page in ("/environments", f"/environments/{environment_id}"):
+        assert "sbx_enroll" not in visitor.get(page).text
     with app.app_context():
         assert enrollment.enroll(command[2], "edge-01").environment_id == environment_id
 
@@ -37,7 +40,7 @@ def test_a_reload_does_not_make_the_token_again(app: Flask, sign_in: SignIn, env
         token = re.search(r"sbx_enroll_\w+", visitor.post(path, instead_of=form[1]).text)
         assert token is not None
         again = visitor.post(path, instead_of=form[1])
-        assert again.location == "/environments"
+        assert again.location == f"/environments/{environment_id}"
         assert "Nothing was changed" in visitor.get("/environments").text
         with app.app_context():
             assert enrollment.enroll(token[0], "edge-01").environment_id == environment_id
@@ -133,7 +136,9 @@ def test_the_address_of_a_form_leads_back_to_its_page(
     path = f"/pipelines/{pipeline_id}"
     for form in ("deploy", "undeploy", "delete"):
         assert (visitor.get(f"{path}/{form}").location, form) == (path, form)
-    assert visitor.get(f"/environments/{environment_id}/enrollment-token").location == "/environments"
+    environment = f"/environments/{environment_id}"
+    for form in ("enrollment-token", "delete"):
+        assert visitor.get(f"{environment}/{form}").location == environment
     assert visitor.client.put(f"{path}/deploy").status_code in (400, 405)
     assert visitor.get(f"{path}/nothing").status_code == 404
 
