@@ -146,12 +146,12 @@ def test_a_deploy_arrives_on_an_open_fleet_page(
     link.focus()
 
     pipeline = open_pipeline(context, pipeline_id)
-    expect(pipeline.locator("#selector-hint")).to_contain_text("matches 2 nodes")
+    expect(pipeline.locator("#targets")).to_contain_text("2 nodes will run it")
     for version in (1, 2):
         pipeline.get_by_role("button", name="Deploy…", exact=True).click()
         pipeline.get_by_label("What changes").fill(f"Change number {version}")
         pipeline.get_by_role("button", name="Deploy on 2 nodes", exact=True).click()
-        expect(pipeline.get_by_role("status").filter(has_text="Deployed")).to_contain_text(
+        expect(pipeline.get_by_role("status").filter(has_text="Deployed version")).to_contain_text(
             f"Deployed version {version} for 2 nodes, 2 of them told at once."
         )
         expect(pipeline.locator("#progress")).to_contain_text("2 of 2 running")

@@ -120,7 +120,7 @@ def test_the_rows_for_polling_are_those_of_the_page(app: Flask, sign_in: SignIn,
     rows = visitor.get("/fleet/rows").json
     assert rows is not None
     assert rows["lists"] == {"nodes": [f"node-{node_id}"]}
-    assert set(rows["parts"]) == {"counts", "empty", "paging", "all-matching", f"node-{node_id}"}
+    assert set(rows["parts"]) == {"counts", "empty", "paging", "all-matching", "steps", f"node-{node_id}"}
     page = visitor.get("/").text
     for part in rows["parts"].values():
         assert part in page
