@@ -2,10 +2,12 @@
 
 import hashlib
 import secrets
+from datetime import timedelta
 
 import pytest
 from flask import Flask
 
+from app import enrollment
 from tests.app.conftest import Script, make_script, refused
 
 HEARTBEAT = {"pipelines": [], "agentVersion": "1.2.3"}
@@ -109,3 +111,15 @@ def test_the_list_is_bounded(script: Script) -> None:
     found = listed(script)
     assert len(found) == 200
     assert found[0] == hashlib.sha256(b"209").hexdigest()[:16]
+
+
+def test_an_adopted_agent_that_is_away_is_no_ghost(
+    app: Flask, script: Script, stranger: Script, environment_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hazard 31 removes nodes that never showed their token; this one has, or it could not be adopted."""
+    refused(stranger.call("GET", "/config"), 401)
+    node_id = adopt(script, stranger, environment_id)
+    monkeypatch.setattr(enrollment, "GHOSTS_KEPT", timedelta(seconds=-60))
+    with app.app_context():
+        assert enrollment.remove_ghosts() == 0
+    assert script.get(f"/nodes/{node_id}")["id"] == node_id
