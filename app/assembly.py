@@ -2,7 +2,7 @@
 
 Nonce first, content second, both from one snapshot: a plan can only be too new for its nonce, never too old,
 and is thrown away as soon as the environment has another nonce (hazards 1 and 5). Plans live in this worker's
-memory, bounded, and never in Redis: they hold secrets. So each worker assembles once (ADR 15).
+memory, bounded; one worker assembles for all, who get it encrypted through Redis (ADR 15).
 
 What cannot be assembled is served as it last was and marked ``hold``, lest nodes stop it; such a plan never
 enters the cache, because what mends it need not be a change of the environment (hazard 4).
@@ -25,7 +25,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app import last_assembled, selectors
+from app import last_assembled, selectors, shared_plans
 from app.database import snapshot
 from app.errors import NotFoundError
 from app.materials import NOTHING, Material, Materials, UnassembledError
@@ -111,6 +111,40 @@ class EnvironmentPlan:
     def held(self) -> dict[str, str]:
         """Why, by the id of each pipeline that cannot be assembled just now."""
         return {pipeline.pipeline_id: pipeline.hold for pipeline in self.pipelines if pipeline.hold}
+
+    def to_json(self) -> dict[str, Any]:
+        """What ``from_json`` takes, secrets included; of a plan without a pipeline on hold."""
+        return {
+            "key": self.key.hex(),
+            "pipelines": [
+                {
+                    "pipeline_id": pipeline.pipeline_id,
+                    "name": pipeline.name,
+                    "version": pipeline.version,
+                    "rendered_yaml": pipeline.rendered_yaml,
+                    "checksum": pipeline.checksum,
+                    "log_level": pipeline.log_level,
+                    "selector": str(pipeline.selector),
+                    "material": pipeline.material.to_json(),
+                }
+                for pipeline in self.pipelines
+            ],
+        }
+
+    @classmethod
+    def from_json(cls, environment_id: str, nonce: str, plan: Mapping[str, Any]) -> EnvironmentPlan:
+        """The plan that another worker assembled at *nonce*."""
+        pipelines = tuple(
+            WantedPipeline(
+                **{
+                    **pipeline,
+                    "selector": selectors.parse(pipeline["selector"]),
+                    "material": Material.from_json(pipeline["material"]),
+                }
+            )
+            for pipeline in plan["pipelines"]
+        )
+        return cls(environment_id, nonce, bytes.fromhex(plan["key"]), pipelines)
 
     def for_node(self, labels: Mapping[str, str], maintenance: bool) -> NodePlan:
         """The plan of a node with *labels* (see ``selectable_labels``)."""
@@ -211,10 +245,10 @@ def wanted_for(environment_id: str, nonce: str | None = None) -> EnvironmentPlan
         if held is not None and held.nonce == nonce and begun >= asked:
             return held
         begun, cached = time.monotonic(), plan
-        plan = snapshot(lambda session: _assemble_unless_current(session, environment_id, cached))
-        if plan is cached:
-            return plan
-        ASSEMBLIES.inc()
+        present = snapshot(lambda session: _nonce(session, environment_id))
+        if cached is not None and cached.nonce == present:
+            return cached  # what was asked for: it was the asker's nonce that was old
+        plan = _shared_or_assembled(environment_id, present)
         _report_held(plan, held)
         if plan.held:
             _plans.pop(environment_id, None)
@@ -248,13 +282,16 @@ def _nonce(session: Session, environment_id: str) -> str:
     return nonce
 
 
-def _assemble_unless_current(
-    session: Session, environment_id: str, cached: EnvironmentPlan | None
-) -> EnvironmentPlan:
-    """Where *cached* has the nonce of now, it is what was asked for: it was the asker's nonce that was old."""
-    if cached is not None and cached.nonce == _nonce(session, environment_id):
-        return cached
-    return _assemble(session, environment_id)
+def _shared_or_assembled(environment_id: str, nonce: str) -> EnvironmentPlan:
+    """The plan of *nonce* that another worker has assembled, or one of our own, which may be newer."""
+    with shared_plans.turn(environment_id, nonce) as turn:
+        if turn.found is not None:
+            return EnvironmentPlan.from_json(environment_id, nonce, turn.found)
+        plan = snapshot(lambda session: _assemble(session, environment_id))
+        ASSEMBLIES.inc()
+        if plan.nonce == nonce and not plan.held:
+            turn.keep(plan.to_json())
+        return plan
 
 
 def _assemble(session: Session, environment_id: str) -> EnvironmentPlan:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -36,6 +38,26 @@ class Material:
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Escaped values by variable."""
     cert_files: tuple[CertFile, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """What ``from_json`` takes, values included."""
+        return {
+            "secrets": dict(self.secrets),
+            "cert_files": [
+                [file.name, file.filename, base64.b64encode(file.data).decode()] for file in self.cert_files
+            ],
+        }
+
+    @classmethod
+    def from_json(cls, material: Mapping[str, Any]) -> Material:
+        """What ``to_json`` gave."""
+        return cls(
+            material["secrets"],
+            tuple(
+                CertFile(name, filename, base64.b64decode(data))
+                for name, filename, data in material["cert_files"]
+            ),
+        )
 
 
 NOTHING = Material()

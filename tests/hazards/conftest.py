@@ -9,7 +9,7 @@ import pytest
 import requests
 from flask import Flask
 
-from app import create_app
+from app import assembly, create_app
 from app.config import Settings
 from app.database import db
 from tests.conftest import StartServer
@@ -51,6 +51,14 @@ def application(database_url: str, redis_server: RedisServer, unique_prefix: str
         db.session.remove()
         db.engine.dispose()
         app.extensions["switchboard"].gate.client.close()
+
+
+def forget_plans(app: Flask) -> None:
+    """As if no worker had ever assembled anything: to be called in the application's context."""
+    assembly._plans.clear()
+    client = app.extensions["switchboard"].gate.client
+    for key in client.keys(f"{app.extensions['settings'].redis_prefix}plan:*"):
+        client.delete(key)
 
 
 @dataclass

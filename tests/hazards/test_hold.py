@@ -19,6 +19,7 @@ from app.config import Settings
 from app.database import db, transaction
 from app.models import PipelineVersion, Secret
 from tests.app.conftest import Script, enroll, refused
+from tests.hazards.conftest import forget_plans
 from tools.redis_server import RedisServer
 
 YAML = """
@@ -143,7 +144,7 @@ def test_a_failed_assembly_is_tried_again_at_the_next_request(house: House) -> N
                 return was
 
             with app.app_context():
-                assembly._plans.clear()
+                forget_plans(app)
                 return transaction(work)
 
         good = swap(b"\0" * 40)
@@ -199,7 +200,7 @@ def test_a_row_that_was_copied_elsewhere_cannot_be_read_there(house: House) -> N
 
         with app.app_context():
             transaction(copy)
-            assembly._plans.clear()
+            forget_plans(app)
         assert house.answer(app)["naming"]["hold"]
 
         def rename(session: Any) -> None:
@@ -257,7 +258,7 @@ def test_a_version_with_references_is_never_rendered_again(house: House) -> None
 
         with app.app_context():
             transaction(as_an_older_release)
-            assembly._plans.clear()
+            forget_plans(app)
         before = house.answer(app)["naming"]
         house.script(app).post(f"/pipelines/{pipeline_id}/rollback", {"version": 1}, 200)
         after = house.answer(app)["naming"]
