@@ -127,6 +127,8 @@ class AgentByHand:
 def _session(token: str | None) -> requests.Session:
     session = requests.Session()
     session.trust_env = False  # no proxy and no .netrc of the machine's
+    # The server ends an idle connection after five seconds; who sends at that very moment hears a reset.
+    session.headers["Connection"] = "close"
     if token is not None:
         session.headers["Authorization"] = f"Bearer {token}"
     return session

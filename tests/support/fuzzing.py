@@ -10,10 +10,11 @@ from urllib.parse import urlsplit
 import sqlalchemy
 from hypothesis import HealthCheck, Phase, given, settings
 
-from tests.support.api import AgentByHand, Operator
-from tests.support.event_stream import EventStream
+from tests.support.api import AgentByHand, ApiError, Operator
+from tests.support.event_stream import EventStream, EventStreamError
 from tests.support.hostile_requests import HostileRequest, requests
 from tests.support.server import Server
+from tests.support.until import until
 
 ANSWER_SECONDS = 20.0
 YAML = "sources: {made: {type: demo_logs, format: json}}\nsinks: {gone: {type: blackhole, inputs: [made]}}\n"
@@ -125,9 +126,16 @@ class Fuzzing:
             self._operator.call("DELETE", f"/taps/{self._asked[OPEN_TAP]}")
         body = {"componentKeys": ["made"], "limit": 5}
         samples = self._operator.call("POST", f"/pipelines/{self._pipeline}/samples", body)
-        tap = self._operator.call("POST", f"/pipelines/{self._pipeline}/taps", {"componentId": "made"})
+        tap = until(self._tapped, every=1.0, what="a tap", tolerate=(ApiError, EventStreamError))
         self._asked = {OPEN_REQUEST: samples["requestId"], OPEN_TAP: tap["requestId"]}
         self._asked_at = time.monotonic()
+
+    def _tapped(self) -> Any:
+        """A new tap. One of the hostile requests may have taken the place of the node's channel."""
+        assert self._node.token is not None
+        self._stream.close()
+        self._stream = EventStream.connect(f"{self._server.url}/api/agent/push", self._node.token)
+        return self._operator.call("POST", f"/pipelines/{self._pipeline}/taps", {"componentId": "made"})
 
     def _rows(self) -> list[tuple[Any, ...]]:
         """All that an agent could have changed, without clocks that a good token alone moves on.

@@ -11,7 +11,7 @@ def test_a_page_of_the_server_is_shown(page: Page, server: Server) -> None:
     """A person without a cookie is led to a form that asks for a password."""
     page.goto(server.url)
 
-    assert page.locator("input[type=password]").count() == 1
+    assert page.locator("input[type=password]").count() >= 1  # one, or two where the first account is made
 
 
 def test_a_page_knows_nothing_of_another(page: Page, browser: Browser, server: Server) -> None:
