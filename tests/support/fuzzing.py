@@ -11,7 +11,7 @@ import sqlalchemy
 from hypothesis import HealthCheck, Phase, given, settings
 
 from tests.support.api import AgentByHand, ApiError, Operator
-from tests.support.event_stream import EventStream, EventStreamError
+from tests.support.event_stream import EventStream
 from tests.support.hostile_requests import HostileRequest, requests
 from tests.support.server import Server
 from tests.support.until import until
@@ -121,20 +121,20 @@ class Fuzzing:
         if time.monotonic() < self._asked_at + RENEWED_AFTER_SECONDS:
             return
         self._be_well()
+        assert self._node.token is not None
+        self._stream.close()  # one of the hostile requests may have taken its place
+        self._stream = EventStream.connect(f"{self._server.url}/api/agent/push", self._node.token)
         self._retired.update(self._asked.values())
         if self._asked:
             self._operator.call("DELETE", f"/taps/{self._asked[OPEN_TAP]}")
         body = {"componentKeys": ["made"], "limit": 5}
         samples = self._operator.call("POST", f"/pipelines/{self._pipeline}/samples", body)
-        tap = until(self._tapped, every=1.0, what="a tap", tolerate=(ApiError, EventStreamError))
+        tap = until(self._tapped, what="the channel's presence, and a tap", tolerate=(ApiError,))
         self._asked = {OPEN_REQUEST: samples["requestId"], OPEN_TAP: tap["requestId"]}
         self._asked_at = time.monotonic()
 
     def _tapped(self) -> Any:
-        """A new tap. One of the hostile requests may have taken the place of the node's channel."""
-        assert self._node.token is not None
-        self._stream.close()
-        self._stream = EventStream.connect(f"{self._server.url}/api/agent/push", self._node.token)
+        """A new tap; 409 until the channel's presence is known to all."""
         return self._operator.call("POST", f"/pipelines/{self._pipeline}/taps", {"componentId": "made"})
 
     def _rows(self) -> list[tuple[Any, ...]]:
