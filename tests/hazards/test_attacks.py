@@ -50,8 +50,10 @@ def test_a_redis_that_refuses_writes_ends_neither_worker_nor_master(
     server = spoilt.server
     before = server.worker_pids()
     with redis.Redis.from_url(own_redis.url) as client:
-        leases = client.keys("*worker:*")
-        assert len(leases) == 2
+        leases = until(
+            lambda: found if len(found := client.keys("*worker:*")) == 2 else None,
+            what="both workers' leases",
+        )
         client.config_set("min-replicas-to-write", 1)
         until(lambda: max(client.pttl(lease) for lease in leases) < 5000, what="a renewal that was refused")
     assert server.worker_pids() == before
