@@ -54,7 +54,6 @@ from agent.events import (
     ChildHealthy,
     ConfigFetched,
     ConfigUnchanged,
-    Enrolled,
     EnrollFailed,
     Event,
     FetchFailed,
@@ -66,6 +65,7 @@ from agent.events import (
     Ticked,
     UpdateRefused,
 )
+from agent.identity import Identity
 from agent.launcher import Launcher
 from agent.ledger import ActionRecord
 from agent.link import Link
@@ -77,7 +77,7 @@ from agent.report import HEARTBEAT_DEADLINE_SECONDS
 from agent.runner import Runner
 from agent.sampler import Sampler, is_healthy, sample_to_json
 from agent.saver import Saver
-from agent.settings import Settings, SettingsError
+from agent.settings import Settings
 from agent.state import Agent
 from agent.store import Store, StoreError
 from agent.tap import Tapper
@@ -91,7 +91,6 @@ log = logging.getLogger("agent")
 PROBE_SECONDS = 0.2
 """Between two questions to a starting child whether it is well."""
 PROBE_ATTEMPTS = 600
-ENROLL_DEADLINE_SECONDS = 30.0
 SAMPLES_DEADLINE_SECONDS = 30.0
 TAP_EVENTS_DEADLINE_SECONDS = 10.0
 LAST_SAVE_SECONDS = 5.0
@@ -132,9 +131,7 @@ class Loop:
             self._launcher, settings.vector_bin, self._runner.version, self._post_tap_events, self._queue.put
         )
         self._link = Link(boot_id, self._queue.put)
-        self._token = ""
-        self._is_token_unread = False
-        """There is a node token, but it cannot be read, and pipelines run that another node might not run."""
+        self._identity = Identity(settings, store, self._api)
         self._contact = Contact(store)
         self._saver = Saver(store)
         self._probes: dict[str, int] = {}
@@ -200,7 +197,7 @@ class Loop:
                 self._contact.missed()
                 self._api.abandon(CONFIG_PATH, action.generation)
             case OpenLink():
-                self._link.open(action, self._token)
+                self._link.open(action, self._identity.token)
             case CloseLink():
                 self._link.close(action.generation)
             case SendHeartbeat():
@@ -270,20 +267,7 @@ class Loop:
             memory = self._store.plan()
         except StoreError as error:
             log.warning("%s; waiting for the server", error)
-        try:
-            enrolled = self._is_enrolled()
-        except StoreError as error:
-            enrolled = False
-            self._is_token_unread = bool(memory.pipelines)
-            if not self._is_token_unread and self._settings.token is None:
-                raise
-            what = "reading it again" if self._is_token_unread else "enrolling again"
-            log.warning("%s; %s", error, what)
-        if not enrolled and not self._is_token_unread and self._settings.token is None:
-            raise SettingsError(
-                "cannot start: SIGNALBOX_TOKEN is not set, and there is no node token in "
-                f"{self._store.data_dir}"
-            )
+        enrolled = self._identity.remember(runs_something=bool(memory.pipelines))
         actions: tuple[ActionRecord, ...] = ()
         try:
             actions = self._store.actions()
@@ -291,69 +275,13 @@ class Loop:
             log.warning("%s; an action that is still open may be done again", error)
         return Booted(enrolled, memory, actions, self._updater.standing())
 
-    def _is_enrolled(self) -> bool:
-        """Whether there is a node token to go on with. StoreError if nobody can tell."""
-        self._token = self._store.node_token() or ""
-        if not self._token:
-            return False
-        if self._settings.token is None:
-            return True
-        matches = self._store.is_enrolled_with(self._settings.token)
-        if matches is None:
-            # Put there by another agent or by hand: it counts, and from now on a change is noticed.
-            try:
-                self._store.keep_enrollment_token(self._settings.token)
-            except StoreError as error:
-                log.warning("%s", error)
-        return matches is not False
-
-    def _node_id(self) -> str:
-        """What the token says about whose it is; those of other systems say it elsewhere."""
-        parts = self._token.split("_")
-        return parts[2] if len(parts) == 4 else "-"
-
     def _enroll(self) -> Event:
-        settings = self._settings
-        if self._is_token_unread:
-            # As another node it would be without its labels, and might have to stop what it runs.
-            try:
-                if self._is_enrolled():
-                    self._is_token_unread = False
-                    return Enrolled(self._node_id())
-            except StoreError as error:
-                return EnrollFailed(f"{error}: make it readable, or remove it to enroll as a new node")
-            if settings.token is None:
-                return EnrollFailed("cannot enroll: SIGNALBOX_TOKEN is not set, and the node token is gone")
-        try:
-            install_id = self._store.install_id()
-        except StoreError as error:
-            return EnrollFailed(f"cannot enroll: {error}")
-        body: dict[str, object] = {
-            "token": settings.token,
-            "hostname": host.hostname(),
-            "os": host.operating_system(),
-            "agentVersion": __version__,
-            "labels": dict(self._sampler.labels),
-            "installId": install_id,
-        }
-        if (version := self._runner.version()) is not None:
-            body["vectorVersion"] = version
-        try:
-            node_id, token = self._api.enroll(body, ENROLL_DEADLINE_SECONDS)
-        except ApiError as error:
-            return EnrollFailed(str(error), error.retry_after)
-        try:
-            self._store.keep_enrollment(token, settings.token)
-        except StoreError as error:
-            # It serves until the agent ends; then it enrolls anew.
-            log.error("%s; this node will enroll again when the agent is restarted", error)
-        self._token = token
-        return Enrolled(node_id)
+        return self._identity.enroll(dict(self._sampler.labels), self._runner.version())
 
     def _fetch(self, action: FetchConfig) -> Event:
         try:
             answer = self._api.fetch_config(
-                self._token, action.generation, action.revision, action.etag, FETCH_DEADLINE_SECONDS
+                self._identity.token, action.generation, action.revision, action.etag, FETCH_DEADLINE_SECONDS
             )
             if answer is None:
                 return ConfigUnchanged(action.generation)
@@ -368,7 +296,9 @@ class Loop:
     def _send_heartbeat(self, action: SendHeartbeat) -> Event:
         body, line_counts = self._sampler.heartbeat_body(action)
         try:
-            self._api.send_heartbeat(self._token, action.generation, body, HEARTBEAT_DEADLINE_SECONDS)
+            self._api.send_heartbeat(
+                self._identity.token, action.generation, body, HEARTBEAT_DEADLINE_SECONDS
+            )
         except ApiError as error:
             patience = UNAUTHORIZED_SECONDS if error.is_unauthorized else error.retry_after
             return HeartbeatFailed(action.generation, str(error), patience, error.is_answer)
@@ -378,14 +308,14 @@ class Loop:
     def _post_samples(self, action: PostSamples) -> Event | None:
         results = [sample_to_json(result) for result in action.results]
         try:
-            self._api.post_samples(self._token, {"results": results}, SAMPLES_DEADLINE_SECONDS)
+            self._api.post_samples(self._identity.token, {"results": results}, SAMPLES_DEADLINE_SECONDS)
         except ApiError as error:
             log.warning("%s; the next heartbeat carries them", error)
             return SamplesFailed(action.results)
         return None
 
     def _post_tap_events(self, body: dict[str, object]) -> None:
-        self._api.post_tap_events(self._token, body, TAP_EVENTS_DEADLINE_SECONDS)
+        self._api.post_tap_events(self._identity.token, body, TAP_EVENTS_DEADLINE_SECONDS)
 
     def _probe(self, action: ProbeChild) -> Event | None:
         """Ask until the child is well, has been stopped or replaced, or has had its time."""

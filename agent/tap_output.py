@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any
 
@@ -20,7 +21,7 @@ HARMLESS = ("successfully matched", " INFO ", " DEBUG ")
 """What Vector says while all is well."""
 
 
-class TapOutput:
+class TapOutput(ABC):
     """Cuts what was read into lines, however it came. In the launcher's thread.
 
     A tap never ends by itself: it is killed, at the latest when it says that there is nothing to show.
@@ -52,6 +53,7 @@ class TapOutput:
 
     def end(self) -> None:
         """Nothing more comes; half a line is no event."""
+        self._part = b""
 
     def notes_of_failure(self) -> list[str]:
         """What was said beside events, but for what went well."""
@@ -63,8 +65,9 @@ class TapOutput:
         if self.process is not None:
             self.process.kill_group()
 
+    @abstractmethod
     def _event(self, line: bytes) -> None:
-        raise NotImplementedError
+        """Take an event's line."""
 
     def _take(self, data: bytes) -> None:
         if self._is_skipping or len(self._part) + len(data) > EVENT_BYTES:

@@ -22,6 +22,7 @@ from app.models.columns import UtcDateTime
 from app.node_status import FAILED_STATUSES, Clock, NodeStatus, Plans
 from app.paging import decode_cursor, encode_cursor
 from app.selectors import Operator, Requirement, Selector
+from app.standings import STANDING
 
 Query = Select[*tuple[Any, ...]]
 
@@ -35,19 +36,6 @@ STATUSES = (*NodeStatus, BEHIND, FAILED, MAINTENANCE, REVOKED)
 SCAN_ROWS = 2000
 """How many nodes are looked at together where the database cannot judge a filter."""
 NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
-
-STANDING = (
-    Node.environment_id,
-    Environment.nonce,
-    Environment.selectable_agent_labels,
-    Node.operator_labels,
-    Node.agent_labels,
-    Node.maintenance_mode,
-    Node.revoked_at,
-    Node.running_revision,
-    Node.tried_revision,
-)
-"""What, beside its id, a node is judged by when it may be behind."""
 
 _KEYS: Final[dict[str, tuple[ColumnElement[Any], ...]]] = {
     "name": (Node.name.expression,),

@@ -70,13 +70,10 @@ def turn(environment_id: str, nonce: str) -> Iterator[Turn]:
     has_turn = False
     try:
         found = _look(environment_id, nonce)
-        while found is None and not has_turn and time.monotonic() < deadline:
-            has_turn = bool(
-                switchboard().gate.run(lambda client: client.set(name, own, nx=True, ex=TURN_SECONDS))
-            )
-            if not has_turn:
+        if found is None:
+            while not (has_turn := _take_turn(name, own)) and time.monotonic() < deadline:
                 time.sleep(random.uniform(*LOOK_SECONDS))
-            # With the turn as well: between the look and the turn another worker may have ended its own.
+            # Whoever had the turn before has put its plan there.
             found = _look(environment_id, nonce)
     except RedisAwayError:
         found = None
@@ -88,6 +85,10 @@ def turn(environment_id: str, nonce: str) -> Iterator[Turn]:
                 switchboard().gate.run(lambda client: client.eval(_END_TURN, 1, name, own))
             except RedisAwayError:
                 pass  # it ends by itself
+
+
+def _take_turn(name: str, own: str) -> bool:
+    return bool(switchboard().gate.run(lambda client: client.set(name, own, nx=True, ex=TURN_SECONDS)))
 
 
 def _look(environment_id: str, nonce: str) -> dict[str, Any] | None:

@@ -154,21 +154,27 @@ def is_behind(
     return versions != {pipeline.pipeline_id: pipeline.version for pipeline in wanted.pipelines}
 
 
+STANDING = (
+    Node.environment_id,
+    Environment.nonce,
+    Environment.selectable_agent_labels,
+    Node.operator_labels,
+    Node.agent_labels,
+    Node.maintenance_mode,
+    Node.revoked_at,
+    Node.running_revision,
+    Node.tried_revision,
+)
+"""What, beside its id, a node is judged by when it may be behind."""
+
+
 def standings(node_ids: Sequence[str]) -> dict[str, Standing]:
     """See ``DatabaseQuestions.standings``."""
     with Session(current_engine()) as session:
         rows = session.execute(
             select(
                 Node.id,
-                Node.environment_id,
-                Environment.nonce,
-                Environment.selectable_agent_labels,
-                Node.operator_labels,
-                Node.agent_labels,
-                Node.maintenance_mode,
-                Node.revoked_at,
-                Node.running_revision,
-                Node.tried_revision,
+                *STANDING,
             )
             .join(Environment, Environment.id == Node.environment_id)
             .where(Node.id.in_(node_ids))

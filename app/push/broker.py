@@ -10,7 +10,6 @@ import errno
 import logging
 import os
 import random
-import re
 import ssl
 import time
 from collections import Counter
@@ -33,6 +32,7 @@ from app.push.redis_gate import (
     RedisGate,
     connection_pool,
     lone_connection,
+    run_id_of,
 )
 
 READ_BYTES = 64 * 1024
@@ -259,7 +259,7 @@ class Subscriber:
         connection = lone_connection(self._pool)
         try:
             connection.connect()
-            run_id = _run_id(connection)
+            run_id = run_id_of(connection)
         except BaseException:
             connection.disconnect()
             raise
@@ -341,17 +341,6 @@ class Subscriber:
                     del self._unconfirmed[channel]
                     if channel in self._sent:
                         confirmed.append(channel)
-
-
-def _run_id(connection: Any) -> str | None:
-    """Which Redis *connection* leads to; ``None`` where we may not ask."""
-    connection.send_command("INFO", "server")
-    try:
-        answer = connection.read_response()
-    except redis.exceptions.ResponseError:
-        return None
-    found = re.search(rb"^run_id:(\w+)", answer, re.M) if isinstance(answer, bytes) else None
-    return found[1].decode() if found else None
 
 
 def _cooperative(sock: Any) -> Any:

@@ -7,6 +7,7 @@ new one asks where the master is.
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -52,9 +53,13 @@ class RedisRefusedError(RedisAwayError):
         self.args = (f"Redis refuses to write: {str(answer)[:200]}",)
 
 
-def connection_pool(url: str) -> redis.ConnectionPool:
-    """What makes our connections to *url*, one server or the master that Sentinels name; connects to nothing."""
+def connection_pool(url: str, on_connect: Callable[[Any], None] | None = None) -> redis.ConnectionPool:
+    """What makes our connections to *url*, one server or the master that Sentinels name; connects to nothing.
+
+    *on_connect* gets each new connection, which has said hello to nobody yet.
+    """
     options: dict[str, Any] = {
+        "redis_connect_func": on_connect,
         "protocol": 2,
         "socket_timeout": TIMEOUT_SECONDS,
         "socket_connect_timeout": TIMEOUT_SECONDS,
@@ -85,6 +90,17 @@ def lone_connection(pool: redis.ConnectionPool) -> Any:
     return pool.connection_class(**pool.connection_kwargs)
 
 
+def run_id_of(connection: Any) -> str | None:
+    """Which Redis *connection* leads to; ``None`` where we may not ask."""
+    connection.send_command("INFO", "server")
+    try:
+        answer = connection.read_response()
+    except redis.exceptions.ResponseError:
+        return None
+    found = re.search(rb"^run_id:(\w+)", answer, re.M) if isinstance(answer, bytes) else None
+    return found[1].decode() if found else None
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
     """Which Redis answers: its run id, new for each start, and its role."""
@@ -97,13 +113,15 @@ class RedisGate:
     """Runs commands, or says at once that Redis is away."""
 
     def __init__(self, url: str) -> None:
-        self._pool = connection_pool(url)
+        self._pool = connection_pool(url, self._meet)
         self.client: redis.Redis = redis.Redis.from_pool(self._pool)
         self._slots = threading.BoundedSemaphore(AT_ONCE)
         self._closed_until = 0.0
         self._away_since: datetime | None = None
         self._last_away_since: datetime | None = None
         self._settled_at = 0.0
+        self._run_id: str | None = None
+        """Of the Redis that was last connected to."""
 
     @property
     def unsure_since(self) -> datetime | None:
@@ -135,6 +153,20 @@ class RedisGate:
             self._last_away_since, self._away_since = self._away_since, None
             self._settled_at = time.monotonic() + SETTLING_SECONDS
         return result
+
+    def _meet(self, connection: Any) -> None:
+        """Greet Redis as redis-py does, and see whether it is the one that we knew.
+
+        Who asked nothing while it was away hears of no failure: the pool replaces connections that have ended.
+        """
+        connection.on_connect()
+        run_id = run_id_of(connection)
+        if run_id is None:
+            return
+        before, self._run_id = self._run_id, run_id
+        if before is not None and run_id != before:
+            self._last_away_since = self._away_since or datetime.now(UTC)
+            self._settled_at = time.monotonic() + SETTLING_SECONDS
 
     def _refuse_while_away(self) -> None:
         if time.monotonic() < self._closed_until and self._away_since is not None:

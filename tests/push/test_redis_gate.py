@@ -23,3 +23,16 @@ def test_a_burst_of_callers_waits_its_turn(redis_server: RedisServer) -> None:
 
     assert answers == [None] * CALLERS
     assert gate.unsure_since is None
+
+
+def test_who_asked_nothing_while_redis_was_away_learns_of_it_before_the_answer(
+    own_redis: RedisServer,
+) -> None:
+    """It comes back empty: what is missing there says nothing yet, even to who has heard of no failure."""
+    gate = RedisGate(own_redis.url)
+    gate.run(lambda client: client.set("known", "yes"))
+    assert gate.unsure_since is None
+    own_redis.kill()
+    own_redis.start()
+    assert gate.run(lambda client: client.get("known")) is None
+    assert gate.unsure_since is not None
