@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 SENTINEL_SCHEMES = {"redis+sentinel": False, "rediss+sentinel": True}
 SENTINEL_PORT = 26379
@@ -31,9 +31,10 @@ def parse(url: str) -> SentinelPlace | None:
     :raises RedisUrlError: anything else.
     """
     try:
+        scheme, _, rest = url.partition("://")
+        if scheme.lower() in SENTINEL_SCHEMES:
+            return _sentinel_place(scheme.lower(), rest)
         parts = urlsplit(url)
-        if parts.scheme in SENTINEL_SCHEMES:
-            return _sentinel_place(parts)
         if parts.scheme == "unix":
             if not parts.path.strip("/") or parts.netloc.rpartition("@")[2]:
                 raise RedisUrlError("must name a socket, such as unix:///run/redis.sock.")
@@ -52,13 +53,15 @@ def parse(url: str) -> SentinelPlace | None:
     return None
 
 
-def _sentinel_place(parts: SplitResult) -> SentinelPlace:
-    user, _, hosts = parts.netloc.rpartition("@")
+def _sentinel_place(scheme: str, rest: str) -> SentinelPlace:
+    # Not urlsplit: recent ones, Debian's 3.11.2 among them, refuse brackets in the midst of several hosts.
+    netloc, _, path = rest.partition("/")
+    user, _, hosts = netloc.rpartition("@")
     username, has_password, password = user.partition(":")
     if user and not has_password:
         raise RedisUrlError("must have user:password@ or :password@ before its Sentinels.")
-    name, _, database = parts.path.strip("/").partition("/")
-    if not name or parts.query or parts.fragment:
+    name, _, database = path.strip("/").partition("/")
+    if not name or "?" in rest or "#" in rest:
         raise RedisUrlError(
             "must name Sentinels and their master, such as redis+sentinel://one:26379,two:26379/mymaster/0."
         )
@@ -68,7 +71,7 @@ def _sentinel_place(parts: SplitResult) -> SentinelPlace:
         database=_database(database),
         username=unquote(username) or None,
         password=unquote(password) or None,
-        tls=SENTINEL_SCHEMES[parts.scheme],
+        tls=SENTINEL_SCHEMES[scheme],
     )
 
 
