@@ -22,6 +22,7 @@ from tests.support.api import Operator
 from tests.support.browser import run_browser
 from tests.support.database import PostgresDatabases, SqliteDatabases
 from tests.support.leaks import MARK, describe, left_behind
+from tests.support.once import shared_folder
 from tests.support.postgres_server import PostgresServer
 from tests.support.server import Server
 from tools.redis_server import RedisServer
@@ -129,7 +130,7 @@ def postgres_server() -> Iterator[PostgresServer]:
 
 @pytest.fixture(scope="session")
 def sqlite_databases(tmp_path_factory: pytest.TempPathFactory) -> SqliteDatabases:
-    return SqliteDatabases(tmp_path_factory.mktemp("sqlite"))
+    return SqliteDatabases(shared_folder(tmp_path_factory))
 
 
 @pytest.fixture(scope="session")

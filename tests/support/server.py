@@ -4,6 +4,7 @@ import base64
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -168,6 +169,11 @@ class Server:
             raise ServerError(
                 f"the server exited with {code} before it was ready:\n{self.process.log_tail(40)}"
             )
+        try:
+            # Before anything listens this is all, and cheap: to look for the workers is to look at all processes.
+            socket.create_connection((self._port.host, self._port.port), 5).close()
+        except OSError:
+            return False
         if len(self.worker_pids()) < self.workers:
             return False
         try:
