@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import psutil
 import requests
+from flask import Flask
 
 from app import accounts, create_app
 from app.audit import COMMAND_LINE
@@ -20,6 +21,7 @@ from app.config import Settings
 from app.database import db
 from tests.support import PROJECT
 from tests.support.leaks import MARK
+from tests.support.people import make_account
 from tests.support.until import until
 from tools.child_process import ChildProcess
 from tools.reserved_port import ReservedPort
@@ -146,18 +148,18 @@ class Server:
 
     def create_admin(self, email: str, password: str) -> None:
         """An operator who may do everything, made as the command does it."""
-        self._in_application(lambda: accounts.create_account(email, password, "admin", COMMAND_LINE))
+        self._in_application(lambda app: make_account(app, email, password, "admin"))
 
     def create_api_token(self, name: str = "tests") -> str:
         """An API token, made as the command does it: admin, everywhere, for ever."""
-        return self._in_application(lambda: accounts.create_api_token(name, COMMAND_LINE).text)
+        return self._in_application(lambda _app: accounts.create_api_token(name, COMMAND_LINE).text)
 
-    def _in_application(self, work: Callable[[], T]) -> T:
+    def _in_application(self, work: Callable[[Flask], T]) -> T:
         """*work* on the server's database; in this process, since each `flask` takes a second of its own."""
         app = create_app(Settings.from_environ(self.settings))
         with app.app_context():
             try:
-                return work()
+                return work(app)
             finally:
                 db.session.remove()
                 db.engine.dispose()
