@@ -95,6 +95,8 @@ class Deploying(threading.Thread):
     def run(self) -> None:
         number = 0
         session = requests.Session()
+        # Kept connections are the others' affair; one that idles for the server's second may end as we send.
+        session.headers["Connection"] = "close"
         session.headers["Authorization"] = self._fleet.operator.session.headers["Authorization"]
         path = f"/api/v1/pipelines/{self._fleet.pipeline_id}/deploy"
         while not self._is_over:
