@@ -12,6 +12,8 @@
       TooLargeError          413
       TooManyRequestsError   429   with Retry-After
       UnavailableError       503   with Retry-After
+        DatabaseAwayError
+        SchemaMissingError
 """
 
 from __future__ import annotations
@@ -19,12 +21,13 @@ from __future__ import annotations
 import logging
 from typing import Any, ClassVar
 
-from flask import Flask, Response, current_app, jsonify, make_response, redirect, render_template, request
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from flask import Flask, Response, current_app, g, jsonify, make_response, redirect, render_template, request
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from werkzeug.exceptions import HTTPException
 
 from app.clock import utc_now
+from app.database_errors import is_away, lacks_schema
 
 log = logging.getLogger("signalbox.errors")
 
@@ -119,6 +122,12 @@ class DatabaseAwayError(UnavailableError):
     title = "The database is away"
 
 
+class SchemaMissingError(UnavailableError):
+    """The database lacks a table or a column that this release needs."""
+
+    title = "The database is not ready for this release"
+
+
 _SENTENCES = {
     400: "The request cannot be understood.",
     403: "This is not allowed.",
@@ -148,6 +157,7 @@ def respond(error: SignalboxError, status: int | None = None) -> Response:
             body["details"] = error.details
         response = jsonify(body)
     else:
+        g.shows_an_error = True
         response = Response(
             render_template("error.html", error=error, status=status or error.status, now=utc_now())
         )
@@ -193,17 +203,31 @@ def _page_of_a_form() -> str | None:
     return None
 
 
+def _of_database(error: SQLAlchemyError) -> UnavailableError | None:
+    """What *error* is to whoever asked, where it passes and says nothing of the input; ``None``: it is our fault."""
+    if isinstance(error, DBAPIError) and lacks_schema(error):
+        return SchemaMissingError(
+            "The database lacks a table or a column that this release needs: flask --app wsgi db upgrade is due on"
+            " the server. Nothing was changed.",
+            retry_after=30,
+        )
+    if isinstance(error, PoolTimeoutError) or is_away(error):
+        return DatabaseAwayError("The database cannot be used just now; nothing was changed.", retry_after=5)
+    return None
+
+
 def _respond_without_database(error: SQLAlchemyError) -> Response:
-    """The database cannot be reached, or has no connection to spare: that passes, and says nothing of the input."""
-    log.error("cannot use the database path=%s: %s", request.path, str(error).splitlines()[0])
-    return respond(
-        DatabaseAwayError("The database cannot be used just now; nothing was changed.", retry_after=5)
-    )
+    known = _of_database(error)
+    if known is None:
+        raise error
+    g.database_is_away = True  # the page of the error asks it nothing any more
+    log.error("%s path=%s: %s", known.title.lower(), request.path, str(error).splitlines()[0])
+    return respond(known)
 
 
 def init_app(app: Flask) -> None:
     """Turn errors into responses; what is not expected is logged with its trace and answered without it."""
     app.register_error_handler(SignalboxError, respond)
     app.register_error_handler(HTTPException, _respond_to_http)
-    app.register_error_handler(OperationalError, _respond_without_database)
+    app.register_error_handler(DBAPIError, _respond_without_database)
     app.register_error_handler(PoolTimeoutError, _respond_without_database)

@@ -17,6 +17,7 @@ from sqlalchemy.exc import DataError, IntegrityError, OperationalError, Statemen
 from sqlalchemy.orm import Session
 
 from app.database import is_passing, transaction
+from app.database_errors import lacks_schema
 from app.errors import InvalidInputError, UnavailableError
 from app.push.deadlines import deadline
 
@@ -186,7 +187,7 @@ class GroupCommit(Generic[Item, Result]):
 
 def _is_of_all(error: Exception) -> bool:
     """Whether *error* says something of the database, and nothing of what was to be written."""
-    return isinstance(error, (OperationalError, UnavailableError)) or is_passing(error)
+    return isinstance(error, (OperationalError, UnavailableError)) or is_passing(error) or lacks_schema(error)
 
 
 def _as_answer(error: Exception) -> Exception:

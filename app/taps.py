@@ -223,6 +223,11 @@ def _connected_node(pipeline_id: str, node_id: str | None) -> str:
     for each in candidates:
         if presence[each].connected:
             return each
+    if any(each.connected is None for each in presence.values()):
+        raise UnavailableError(
+            "Redis is away, so nobody knows which nodes are connected. Nothing can be tailed without it.",
+            retry_after=2,
+        )
     if node_id is not None:
         raise ConflictError("The pipeline does not run on this node, or the node is not connected.")
     raise ConflictError("The pipeline runs on no connected node, so there is nothing to tail.")

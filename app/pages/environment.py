@@ -116,6 +116,7 @@ def paint(environment_id: str, after_id: str | None = None) -> Picture:
             "environments/counts.html", environment=environment, counts=shared_counts(environment_id)
         ),
     }
+    parts["away"] = live.draw("environments/away.html")
     node_ids: frozenset[str] = frozenset()
     if after_id is not None:
         found = enrollment.joined_since(environment_id, after_id, JOINED_SHOWN + 1)

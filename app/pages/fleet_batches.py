@@ -198,7 +198,9 @@ def _asked(what: str, seen: Preview) -> ResponseReturnValue:
     first = next(iter(batches.values()))
     asked = sum(batch.asked for batch in batches.values())
     pushed = sum(batch.pushed for batch in batches.values())
-    flash(f"Asked {words.plural(asked, 'node')}, {pushed:,} of them told at once.", "good")
+    told = f"Asked {words.plural(asked, 'node')}, {pushed:,} of them told at once."
+    error = first.push_error
+    flash(f"{told} {error}" if error else told, "busy" if error else "good")
     for environment_id, batch in list(batches.items())[1:]:
         address = url_for("pages.actions.show", batch_id=batch.batch_id)
         name = environments.get(environment_id).name

@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app import accounts, first_account
 from app.database import snapshot
-from app.errors import DatabaseAwayError, InvalidInputError, TooManyRequestsError, UnauthorizedError
+from app.errors import InvalidInputError, TooManyRequestsError, UnauthorizedError, UnavailableError
 from app.extensions import login_manager
 from app.models import Account
 from app.pages import roles
@@ -106,9 +106,10 @@ def _account_of(cookie_id: str) -> Any:
     try:
         # In a transaction of its own: what the request reads later must not be as old as this (hazard 6).
         account = snapshot(lambda session: session.get(Account, account_id))
-    except SQLAlchemyError as error:
-        g.database_is_away = True
-        raise DatabaseAwayError("The database does not answer; try again shortly.", retry_after=5) from error
+    except (SQLAlchemyError, UnavailableError):
+        if g.get("shows_an_error"):
+            return None  # of another kind, whose page would rather know, but can do without
+        raise
     if account is None or not hmac.compare_digest(account.session_key.encode(), session_key.encode()):
         return None
     return account

@@ -14,6 +14,7 @@ from flask import Flask, current_app, request, url_for
 
 from app.clock import rfc3339
 from app.pages import roles
+from app.switchboard_process import switchboard
 
 _FILES_READ = re.compile(r"\AFailed to load \[[^\]\n]*\][\s:-]*")
 _VERSION = re.compile(r"\d+\.\d+[\w.+-]*")
@@ -32,6 +33,7 @@ def init_app(app: Flask) -> None:
     app.add_template_global(asset)
     app.add_template_global(roles.may)
     app.add_template_global(section)
+    app.add_template_global(unknown_since)
 
 
 SECTIONS = {
@@ -49,6 +51,11 @@ def section() -> str:
     """The entry of the navigation under which the present page stands."""
     blueprint = (request.blueprint or "").rpartition(".")[2]
     return SECTIONS.get(blueprint, blueprint)
+
+
+def unknown_since() -> datetime | None:
+    """Since when nobody can say who is connected, and nobody can be told at once; ``None`` while Redis answers."""
+    return switchboard().unknown_since
 
 
 def exact(moment: datetime | None) -> str:

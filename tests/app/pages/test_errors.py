@@ -2,6 +2,7 @@
 
 import html
 import re
+from pathlib import Path
 
 import pytest
 from flask import Flask, abort
@@ -11,6 +12,19 @@ from tests.app.pages.conftest import YAML, SignIn, Visitor
 
 FROM_HERE = {"Sec-Fetch-Site": "same-origin"}
 CODES = (400, 403, 404, 405, 408, 409, 413, 429, 500, 503)
+
+
+def take_database_away(app: Flask, content: bytes | None = None) -> None:
+    """Put something in the place of its file that is no database: a folder, or this *content*."""
+    with app.app_context():
+        file = Path(db.engine.url.database or "")
+        db.engine.dispose()
+    for each in file.parent.glob(f"{file.name}*"):
+        each.unlink()
+    if content is None:
+        file.mkdir()
+    else:
+        file.write_bytes(content)
 
 
 @pytest.mark.parametrize("code", CODES)
@@ -95,9 +109,7 @@ def test_what_was_typed_outlives_an_outage_of_the_database(app: Flask, sign_in: 
     page = visitor.get("/environments").text
     token = re.search(r'name="csrf_token" value="([^"]+)"', page)
     assert token is not None
-    with app.app_context():
-        db.session.execute(db.text("ALTER TABLE account RENAME TO gone"))
-        db.session.commit()
+    take_database_away(app)
     sent = {"name": "staging", "csrf_token": token[1]}
     answer = visitor.client.post("/environments", data=sent, headers=FROM_HERE)
     assert answer.status_code == 503
@@ -108,9 +120,7 @@ def test_what_was_typed_outlives_an_outage_of_the_database(app: Flask, sign_in: 
 
 def test_a_page_of_nobody_who_has_signed_in_says_the_same(app: Flask) -> None:
     """Also the first one that anybody sees."""
-    with app.app_context():
-        db.session.execute(db.text("ALTER TABLE account RENAME TO gone"))
-        db.session.commit()
+    take_database_away(app)
     answer = Visitor(app.test_client()).get("/sign-in")
     assert answer.status_code == 503
     assert "The database is away" in answer.text
