@@ -1,20 +1,25 @@
-"""axe on every page: light and dark, wide and narrow; and no page that this list does not know."""
+"""axe on every page: light and dark, wide and narrow; and no page that this list does not know.
 
-from pathlib import Path
-from typing import Any
+Also where something is broken, and on the page of each error; a fresh server's are in ``test_first_run``.
+"""
+
+import base64
+from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from flask import abort
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
 from app import create_app
 from app.config import Settings
+from tests.app.pages.test_errors import CODES, FROM_HERE
+from tests.app.test_secrets import pem
 from tests.browser.test_fleet_page import YAML, browser, context, email, environment_id, sign_in
 from tests.support.api import AgentByHand, Operator
+from tests.support.axe import BY_LOOKS, NARROW, WIDE, WIDEST, look
 from tests.support.server import Server
 
 __all__ = ["browser", "context", "email", "environment_id"]
-
-AXE = (Path(__file__).parent.parent / "support" / "vendor" / "axe" / "axe.min.js").read_text()
 
 PAGES = {
     "pages.fleet.index": "/",
@@ -92,36 +97,146 @@ def filled(operator: Operator, server: Server) -> dict[str, str]:
     }  # fmt: skip
 
 
-def faults(page: Page) -> list[str]:
-    """What axe calls serious or critical, each with the element."""
-    page.evaluate(AXE)
-    result: Any = page.evaluate("axe.run({ resultTypes: ['violations'] })")
-    return [
-        f"{page.url}: {each['id']}: {node['html'][:200]}"
-        for each in result["violations"]
-        if each["impact"] in ("serious", "critical")
-        for node in each["nodes"][:3]
+BROKEN = (
+    "/?environment={environment}",
+    "/nodes/{failed}",
+    "/nodes/{revoked}",
+    "/fleet/actions?what=forget&node={failed}&node={revoked}",
+    "/pipelines",
+    "/pipelines/{pipeline}",
+    "/pipelines/{pipeline}/review",
+    "/environments/{environment}",
+    "/environments/{environment}/secrets",
+    "/environments/{environment}/actions",
+    "/samples/{sample}",
+    "/?label=a=b=c",
+    "/audit?since=soon",
+)
+"""Addresses at which something is not as it should be."""
+
+
+@pytest.fixture(scope="module")
+def broken(operator: Operator, server: Server) -> dict[str, str]:
+    """What the addresses in `BROKEN` name: what has failed, expired, was revoked."""
+    environment = operator.create_environment("axe-broken")["id"]
+    token = operator.enrollment_token(environment)
+    failed, revoked = AgentByHand(server.url), AgentByHand(server.url)
+    failed.enroll(token, "edge-failed")
+    revoked.enroll(token, "edge-revoked")
+    operator.call("POST", f"/nodes/{revoked.node_id}/revoke")
+    pipeline = operator.create_pipeline(environment, "axe-broken", YAML)["id"]
+    operator.deploy(pipeline)
+    operator.deploy(pipeline)
+    state = {"pipelineId": pipeline, "version": 1, "status": "RUNNING", "failedVersion": 2}
+    failed.heartbeat([{**state, "error": "cannot bind " + "0.0.0.0:80 " * 30, "recentLogs": ["no " * 90]}])
+    sample = operator.call("POST", f"/pipelines/{pipeline}/samples", {"componentKeys": ["requests"]})[
+        "requestId"
     ]
-
-
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1400), ("dark", 400)])
-def test_axe_finds_nothing_serious_on_any_page(
-    browser: Browser, server: Server, email: str, filled: dict[str, str], scheme: Any, width: int
-) -> None:
-    """And each page stands under one entry of the navigation, which says so."""
-    context: BrowserContext = browser.new_context(
-        base_url=server.url, viewport={"width": width, "height": 900}, color_scheme=scheme
+    failed.post(
+        "samples", {"results": [{"requestId": sample, "componentKey": "requests", "error": "no tap"}]}
     )
-    page, found = context.new_page(), []
-    page.goto("/sign-in")
-    found += faults(page)
-    sign_in(page, email)
+    operator.call("PUT", f"/pipelines/{pipeline}", {"configYaml": YAML.replace("[requests]", "[reqests]")})
+    expired = {"filename": "old.pem", "data": base64.b64encode(pem(days=-0.5)).decode()}
+    operator.call("PUT", f"/environments/{environment}/certificates/old", expired)
+    return {
+        "environment": environment, "pipeline": pipeline, "sample": sample,
+        "failed": failed.node_id, "revoked": revoked.node_id,
+    }  # fmt: skip
+
+
+GOOD = "<!doctype html><html lang='en'><title>Good</title><style>{}</style><main><h1>Good</h1>{}</main>"
+BAD = {
+    "color-contrast": (
+        "@media (prefers-color-scheme: dark) { p { color: #ddd; background: #fff } }",
+        "<p>Pale</p>",
+    ),
+    "target-size": (
+        "@media (max-width: 500px) { button { width: 9px; height: 9px; padding: 0 } }",
+        "<button>a</button><button>b</button>",
+    ),
+    "scrollable-region-focusable": ("pre { overflow: auto }", f"<pre>{'long ' * 150}</pre>"),
+    "link-in-text-block": (
+        "a { color: #111; text-decoration: none }",
+        "<p>Some <a href='/'>link</a> here</p>",
+    ),
+}
+SIDEWAYS = ("div { width: 700px } @media (min-width: 1900px) { div { width: 3000px } }", "<div>x</div>")
+
+
+def test_a_look_finds_what_only_one_form_shows(browser: Browser) -> None:
+    """Dark, narrow, or wide; and nothing where nothing is."""
+    page = browser.new_page()
+    page.set_content(GOOD.format("", "<p>Some text</p>"))
+    assert look(page) == []
+    for rule in BY_LOOKS:
+        page.set_content(GOOD.format(*BAD[rule]))
+        assert any(f": {rule}: " in fault for fault in look(page)), rule
+    page.set_content(GOOD.format(*SIDEWAYS))
+    found = "\n".join(look(page))
+    assert {
+        width for width in (NARROW, WIDE, WIDEST) if f"{width} pixels are too narrow for <div>" in found
+    } == {
+        NARROW,
+        WIDEST,
+    }
+    page.close()
+
+
+@pytest.fixture
+def page(browser: Browser, server: Server, email: str) -> Iterator[Page]:
+    """The fleet page of somebody who has just signed in."""
+    context: BrowserContext = browser.new_context(base_url=server.url)
+    yield sign_in(context.new_page(), email)
+    context.close()
+
+
+def test_axe_finds_nothing_serious_on_any_page(page: Page, filled: dict[str, str]) -> None:
+    """And each page stands under one entry of the navigation, which says so, and fits into the window."""
+    found = []
     for address in PAGES.values():
         page.goto(address.format(**filled))
         expect(page.get_by_role("heading", level=1)).to_be_visible()
         expect(page.locator("nav [aria-current=page]")).to_have_count(1)
-        found += faults(page)
-    page.goto("/nothing-here")
-    found += faults(page)
-    context.close()
+        found += look(page)
+    page.context.clear_cookies()
+    page.goto("/sign-in")
+    found += look(page)
+    assert found == []
+
+
+def test_axe_finds_nothing_serious_where_something_is_broken(page: Page, broken: dict[str, str]) -> None:
+    """Badges, notices and reasons of what has failed, expired, was revoked or cannot be understood."""
+    found = []
+    for address in BROKEN:
+        page.goto(address.format(**broken))
+        expect(page.get_by_role("heading", level=1)).to_be_visible()
+        found += look(page)
+    assert found == []
+
+
+def test_axe_finds_nothing_serious_on_the_page_of_any_error(page: Page, server: Server) -> None:
+    """As the application draws it, with and without a form that can be sent again; in the server's style."""
+    app = create_app(Settings.from_environ(server.settings))
+    app.add_url_rule("/broken/<int:code>", methods=["GET", "POST"], view_func=lambda code: abort(code))
+    app.config["WTF_CSRF_ENABLED"] = False
+    typed = {"name": "staging", "config_yaml": YAML + "# " + "long " * 90}
+
+    def answer(route: Route) -> None:
+        way = route.request.url.removeprefix(server.url)
+        client = app.test_client()
+        drawn = (
+            client.post(way, data=typed, headers=FROM_HERE)
+            if route.request.url.endswith("?typed")
+            else client.get(way)
+        )
+        route.fulfill(status=drawn.status_code, headers=dict(drawn.headers), body=drawn.text)
+
+    page.route("**/broken/*", answer)
+    page.route("**/readyz", lambda route: route.fulfill(status=503))  # else the page leaves by itself
+    found = []
+    for code in CODES:
+        for more in ("", "?typed") if code in (429, 503) else ("",):
+            page.goto(f"/broken/{code}{more}")
+            expect(page.get_by_text(f"Error {code}")).to_be_visible()
+            found += look(page)
     assert found == []
