@@ -37,7 +37,10 @@ def record(
     subject_id: str | None = None,
     **detail: Any,
 ) -> None:
-    """Add one entry to *session*; it lives or dies with the change. *detail* must hold no secret."""
+    """Add one entry to *session*; it lives or dies with the change. *detail* must hold no secret.
+
+    What changed something says it as ``before`` and ``after``, two dictionaries with the same keys.
+    """
     session.add(
         AuditEntry(
             id=new_id(),

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from app import audit, pem, references, rotation, secret_store
 from app.audit import Actor
-from app.clock import utc_now
+from app.clock import rfc3339, utc_now
 from app.database import snapshot, transaction
 from app.encryption import keyring
 from app.errors import ConflictError, InvalidInputError, NotFoundError
@@ -70,8 +70,10 @@ def put(
         if row is None:
             row = Certificate(environment_id=environment_id, name=name)
             session.add(row)
+        before = _told(row)
         row.sealed, row.size, row.updated_at = sealed, len(data), utc_now()
         row.filename, row.expires_at = filename, expires_at
+        change: dict[str, Any] = {} if is_new else {"before": before, "after": _told(row)}
         session.flush()
         concerned = rotation.concern(session, environment_id, CERTIFICATE, name)
         audit.record(
@@ -81,6 +83,7 @@ def put(
             environment_id=environment_id,
             certificate=name,
             filename=filename,
+            **change,
             pipelines=[user.name for user in concerned.users],
         )
         return concerned
@@ -178,6 +181,11 @@ def base_name(filename: str) -> str:
             f"The file name cannot be used: {message}.", [{"field": "filename", "message": message}]
         )
     return base
+
+
+def _told(row: Certificate) -> dict[str, str | None]:
+    """What the audit log says of a certificate that is replaced."""
+    return {"filename": row.filename, "expires_at": rfc3339(row.expires_at)}
 
 
 def _checked_expiry(data: bytes) -> datetime | None:

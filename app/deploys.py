@@ -265,7 +265,7 @@ def _act(
         session.flush()
         _check_assembled(session, environment, version)
         after = selectors.parse(version.node_selector)
-    pipeline.wanted_version = number
+    former_version, pipeline.wanted_version = pipeline.wanted_version, number
 
     matching_before, matching_after = (
         [target.node_id for target in found] for found in matching(session, environment, [before, after])
@@ -304,6 +304,8 @@ def _act(
         subject_id=pipeline_id,
         name=pipeline.name,
         version=number,
+        before={"version": former_version},
+        after={"version": number},
         targets=len(concerned),
     )
     kept = set(concerned)

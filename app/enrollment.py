@@ -80,6 +80,7 @@ def rotate_token(environment_id: str, actor: Actor, *, instead_of: str | None = 
             raise NotFoundError("There is no such environment.")
         if instead_of not in (None, environment.enrollment_hint or ""):
             raise ConflictError("The environment's token is another one by now; nothing was changed.")
+        before = environment.enrollment_hint
         environment.enrollment_digest, environment.enrollment_hint = minted.digest, minted.hint
         audit.record(
             session,
@@ -87,6 +88,8 @@ def rotate_token(environment_id: str, actor: Actor, *, instead_of: str | None = 
             TOKEN_ROTATED,
             environment_id=environment_id,
             subject_id=environment_id,
+            before={"hint": before},
+            after={"hint": minted.hint},
         )
 
     transaction(work)
@@ -111,7 +114,8 @@ def end_token(environment_id: str, actor: Actor) -> None:
             "environment.enrollment-token.end",
             environment_id=environment_id,
             subject_id=environment_id,
-            hint=environment.enrollment_hint,
+            before={"hint": environment.enrollment_hint},
+            after={"hint": None},
         )
         environment.enrollment_digest = environment.enrollment_hint = None
 

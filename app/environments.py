@@ -114,6 +114,7 @@ def update(
         environment = _locked(session, environment_id)
         changed = {key: value for key, value in wanted.items() if getattr(environment, key) != value}
         if changed:
+            before = {key: getattr(environment, key) for key in changed}
             for key, value in changed.items():
                 setattr(environment, key, value)
             audit.record(
@@ -122,7 +123,9 @@ def update(
                 "environment.update",
                 environment_id=environment_id,
                 subject_id=environment_id,
-                **changed,
+                name=environment.name,
+                before=before,
+                after=changed,
             )
 
     _with_unique_name(wanted.get("name", ""), work)

@@ -53,6 +53,7 @@ def set_maintenance(environment_id: str, node_ids: Sequence[str], mode: bool, ac
     def work(session: Session) -> list[str]:
         revisions.touch(session, environment_id)
         changed = _locked(session, node_ids, is_meant)
+        told = {"before": {"maintenance_mode": not mode}, "after": {"maintenance_mode": mode}}
         for start in range(0, len(changed), CHUNK):
             session.execute(
                 update(Node)
@@ -60,7 +61,7 @@ def set_maintenance(environment_id: str, node_ids: Sequence[str], mode: bool, ac
                 .values(maintenance_mode=mode)
                 .execution_options(synchronize_session=False)
             )
-        _record(session, actor, "nodes.maintenance", environment_id, changed, on=mode)
+        _record(session, actor, "nodes.maintenance", environment_id, changed, **told)
         return changed
 
     changed = transaction(work)

@@ -77,6 +77,7 @@ def update(
         if runs_other:
             for each in concerned:
                 revisions.touch(session, each)
+        before = {key: getattr(node, key) for key in changes}
         for key, value in changes.items():
             setattr(node, key, value)
         if "environment_id" in changes:
@@ -88,7 +89,8 @@ def update(
             environment_id=node.environment_id,
             subject_id=node_id,
             node=node.name,
-            changes=changes,
+            before=before,
+            after=changes,
         )
         return set(changes), runs_other, concerned
 

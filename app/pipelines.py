@@ -104,6 +104,9 @@ def update(
         if changed:
             if made_from not in (None, deploys.draft_revision(pipeline)):
                 raise ConflictError(_who_changed(session, pipeline))
+            # The YAML itself may hold what somebody should have made a secret.
+            told = changed.keys() - {"config_yaml"}
+            before = {key: getattr(pipeline, key) for key in told}
             for key, value in changed.items():
                 setattr(pipeline, key, value)
             pipeline.updated_at = utc_now()
@@ -114,8 +117,8 @@ def update(
                 environment_id=pipeline.environment_id,
                 subject_id=pipeline_id,
                 pipeline=pipeline.name,
-                # The YAML itself may hold what somebody should have made a secret.
-                changed={key: value for key, value in changed.items() if key != "config_yaml"},
+                before=before,
+                after={key: changed[key] for key in told},
                 config_changed="config_yaml" in changed,
             )
         return pipeline

@@ -48,7 +48,8 @@ def _write(session: Session, node_id: str, heartbeat: Heartbeat) -> bool:
             environment_id=environment_id,
             subject_id=node_id,
             node=node.name,
-            labels=labels,
+            before={"labels": node.agent_labels},
+            after={"labels": labels},
         )
     node.agent_labels = labels
     return runs_other

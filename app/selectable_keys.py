@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from agent.protocol import Reason
 from app import assembly, audit, revisions
 from app.audit import Actor
-from app.database import transaction
+from app.database import snapshot, transaction
 from app.errors import InvalidInputError, NotFoundError
 from app.ids import is_id
 from app.matching import Deployed
@@ -30,17 +30,7 @@ def allow(environment_id: str, keys: Sequence[str], actor: Actor) -> int:
     :raises NotFoundError: there is no such environment.
     :raises InvalidInputError: more than 64 keys, or one that is none.
     """
-    if not is_id(environment_id):
-        raise NotFoundError("There is no such environment.")
-    wanted = sorted(set(keys))
-    problem = next((found for key in wanted if (found := key_problem(key))), None)
-    if len(wanted) > MAX_LABELS:
-        problem = f"there are more than {MAX_LABELS} keys"
-    if problem is not None:
-        raise InvalidInputError(
-            f"The list of keys cannot be used: {problem}.",
-            [{"field": "selectableAgentLabels", "message": problem}],
-        )
+    wanted = _checked(environment_id, keys)
 
     def work(session: Session) -> list[str]:
         revisions.lock(session, environment_id)
@@ -58,8 +48,8 @@ def allow(environment_id: str, keys: Sequence[str], actor: Actor) -> int:
             "environment.selectable_agent_labels",
             environment_id=environment_id,
             subject_id=environment_id,
-            before=before,
-            after=wanted,
+            before={"selectable_agent_labels": before},
+            after={"selectable_agent_labels": wanted},
             nodes=len(concerned),
         )
         return concerned
@@ -69,6 +59,38 @@ def allow(environment_id: str, keys: Sequence[str], actor: Actor) -> int:
         switchboard().nudge(concerned, messages.config_changed(Reason.LABEL))
         switchboard().publish_fleet_changed(environment_id, concerned)
     return len(concerned)
+
+
+def count_concerned(environment_id: str, keys: Sequence[str]) -> int:
+    """How many nodes ``allow`` would make run something else.
+
+    :raises NotFoundError: there is no such environment.
+    :raises InvalidInputError: as ``allow``.
+    """
+    wanted = _checked(environment_id, keys)
+
+    def read(session: Session) -> int:
+        environment = session.get(Environment, environment_id)
+        if environment is None:
+            raise NotFoundError("There is no such environment.")
+        return len(_concerned(session, environment_id, environment.selectable_agent_labels, wanted))
+
+    return snapshot(read)
+
+
+def _checked(environment_id: str, keys: Sequence[str]) -> list[str]:
+    if not is_id(environment_id):
+        raise NotFoundError("There is no such environment.")
+    wanted = sorted(set(keys))
+    problem = next((found for key in wanted if (found := key_problem(key))), None)
+    if len(wanted) > MAX_LABELS:
+        problem = f"there are more than {MAX_LABELS} keys"
+    if problem is not None:
+        raise InvalidInputError(
+            f"The list of keys cannot be used: {problem}.",
+            [{"field": "selectableAgentLabels", "message": problem}],
+        )
+    return wanted
 
 
 def _concerned(

@@ -87,8 +87,8 @@ def test_a_node_in_maintenance_runs_nothing_keeps_its_channel_and_returns_to_the
     until(lambda: runs(2), seconds=40, what="the version that was deployed meanwhile")
     assert row()["maintenanceMode"] is False
     changes = [
-        entry["detail"]["changes"]
+        (entry["detail"]["before"]["maintenance_mode"], entry["detail"]["after"]["maintenance_mode"])
         for entry in operator.call("GET", "/audit")["items"]
         if entry["action"] == "node.update" and entry["subjectId"] == node_id
     ]
-    assert [change["maintenance_mode"] for change in changes] == [False, True]
+    assert changes == [(True, False), (False, True)]

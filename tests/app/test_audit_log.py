@@ -1,5 +1,6 @@
 """Reading the audit log through the operator API: each filter, on each kind of database."""
 
+import base64
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +12,8 @@ from sqlalchemy import event
 from app import audit_log, csv_text
 from app.audit_log import AuditFilter
 from app.database import db
-from tests.app.conftest import Script, enroll, make_script, node_id, refused
+from tests.app.conftest import YAML, Script, enroll, make_script, node_id, refused, succeeded
+from tests.app.test_secrets import pem
 
 
 def actions_of(answer: Any) -> list[str]:
@@ -126,3 +128,46 @@ def until_next_millisecond() -> None:
     now = time.time_ns() // 1_000_000
     while time.time_ns() // 1_000_000 <= now + 1:
         pass
+
+
+def test_every_change_says_what_was_before_and_after(script: Script, environment_id: str) -> None:
+    """With the same keys, none of which kept its value; secret values are in neither."""
+    environment, (agent,) = f"/environments/{environment_id}", enroll(script, environment_id, "edge-01")
+    pipeline = script.post(
+        "/pipelines", {"environmentId": environment_id, "name": "access-log", "configYaml": YAML}
+    )["id"]
+    script.post(f"/pipelines/{pipeline}/deploy", {}, 200)
+    succeeded(
+        script.call("PUT", f"/pipelines/{pipeline}", {"configYaml": YAML, "nodeSelector": "zone=a"}), 200
+    )
+    script.post(f"/pipelines/{pipeline}/deploy", {}, 200)
+    succeeded(script.call("PATCH", environment, {"selectableAgentLabels": ["zone"]}), 200)
+    succeeded(agent.call("POST", "/heartbeat", {"pipelines": [], "labels": {"zone": "a"}}), 200)
+    succeeded(
+        script.call("PATCH", f"/nodes/{node_id(agent)}", {"labels": {"zone": "b"}, "name": "edge"}), 200
+    )
+    succeeded(script.call("PATCH", environment, {"name": "live"}), 200)
+    succeeded(script.call("PATCH", "/settings", {"pollIntervalMs": 20_000}), 200)
+    script.post(f"{environment}/enrollment-token")
+    for data in (pem(days=5), pem(days=9)):
+        file = {"filename": "ca.pem", "data": base64.b64encode(data).decode()}
+        assert script.call("PUT", f"{environment}/certificates/ca", file).status_code in (200, 201)
+    for value in ("hunter2", "hunter3"):
+        assert script.call("PUT", f"{environment}/secrets/key", {"value": value}).status_code in (200, 201)
+    script.post(f"/pipelines/{pipeline}/rollback", {"version": 1}, 200)
+    script.post(f"/pipelines/{pipeline}/undeploy", {}, 200)
+
+    told = {entry["action"]: entry["detail"] for entry in script.get("/audit", limit="100")["items"]}
+    assert "hunter" not in str(told)
+    changes = {
+        "pipeline.deploy", "pipeline.rollback", "pipeline.undeploy", "pipeline.update", "node.update", "node.labels",
+        "environment.update", "environment.selectable_agent_labels", "environment.enrollment-token",
+        "settings.update", "certificate.rotate",
+    }  # fmt: skip
+    assert changes <= told.keys()
+    for action in changes:
+        before, after = told[action]["before"], told[action]["after"]
+        assert before.keys() == after.keys(), action
+        assert any(before[key] != after[key] for key in after), action
+    assert told["node.update"]["before"] == {"name": "edge-01", "operator_labels": {}}
+    assert told["node.update"]["after"] == {"name": "edge", "operator_labels": {"zone": "b"}}

@@ -216,7 +216,12 @@ def test_the_audit_log_tells_what_changed_but_not_the_yaml(script: Script, pipel
     assert entry["action"] == "pipeline.update"
     assert entry["actor"] == "token tests"
     assert entry["subjectId"] == pipeline_id
-    assert entry["detail"] == {"pipeline": "other", "changed": {"name": "other"}, "config_changed": True}
+    assert entry["detail"] == {
+        "pipeline": "other",
+        "before": {"name": "access-log"},
+        "after": {"name": "other"},
+        "config_changed": True,
+    }
 
 
 def test_a_preview_says_who_gains_and_who_loses_before_anything_is_saved(

@@ -95,5 +95,5 @@ def test_an_admin_allows_keys_of_agents_labels(app: Flask, sign_in: SignIn, envi
     with app.app_context():
         entries = audit_log.listing().items
     changes = [entry for entry in entries if entry.action == "environment.selectable_agent_labels"]
-    assert [entry.detail["after"] for entry in changes] == [[], ["rack", "zone"]]
+    assert [entry.detail["after"]["selectable_agent_labels"] for entry in changes] == [[], ["rack", "zone"]]
     assert all(entry.actor != COMMAND_LINE.name for entry in changes)
