@@ -98,8 +98,21 @@ def left_out(environment_id: str, wish: Wish, node_ids: Sequence[str]) -> list[S
 
     :raises InvalidInputError: as ``request``.
     """
+    return preview(environment_id, wish, node_ids)[1]
+
+
+def preview(
+    environment_id: str,
+    wish: Wish,
+    node_ids: Sequence[str] | None = None,
+    selector: selectors.Selector | None = None,
+) -> tuple[list[str], list[Skipped]]:
+    """The names of the nodes that ``request`` would ask now, and those that it would leave out; nothing is asked.
+
+    :raises NotFoundError, InvalidInputError: as ``request``.
+    """
     wish = checked(wish, agent_file.current())
-    candidates = _candidates(environment_id, wish, node_ids, None, only_failed=False)
+    candidates = _candidates(environment_id, wish, node_ids, selector, only_failed=False)
     connected = _connected(wish, candidates)
     now = utc_now()
 
@@ -112,7 +125,9 @@ def left_out(environment_id: str, wish: Wish, node_ids: Sequence[str]) -> list[S
             if reason is not None or node.id in busy
         ]
 
-    return transaction(work)  # what is overdue is written down on the way
+    skipped = transaction(work)  # what is overdue is written down on the way
+    out = {each.node_id for each in skipped}
+    return [node.name for node in candidates if node.id not in out], skipped
 
 
 def _connected(wish: Wish, candidates: Sequence[Any]) -> dict[str, bool | None]:

@@ -10,16 +10,15 @@ import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Text, cast, delete, func, literal, or_, select, update
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.orm import Session
 
 from agent.protocol import CloseCode
-from app import audit, enrollment, metrics_history, server_settings
+from app import audit, enrollment, metrics_history, outdated, server_settings
 from app.audit import Actor
 from app.clock import utc_now
 from app.database import snapshot, transaction
-from app.ids import first_id_at
-from app.metrics_points import DAY, HOUR, MINUTE, POINTS_A_BLOCK
+from app.metrics_points import DAY, HOUR, MINUTE
 from app.models import (
     ChannelSpan,
     Deployment,
@@ -101,19 +100,10 @@ def prune(step: Step) -> int:
 
 
 def _blocks(level: int, before: float) -> Step:
-    span = level * POINTS_A_BLOCK[level]
+    query = outdated.blocks(level, before).order_by(MetricsBlock.start).limit(ROWS_A_STEP)
 
     def step(session: Session) -> int:
-        keys = session.execute(
-            select(MetricsBlock.node_id, MetricsBlock.start)
-            .where(
-                MetricsBlock.level == level,
-                MetricsBlock.start <= before - span,
-                MetricsBlock.is_rolled_up.is_(True),
-            )
-            .order_by(MetricsBlock.start)
-            .limit(ROWS_A_STEP)
-        ).all()
+        keys = session.execute(query).all()
         for start in {key.start for key in keys}:
             session.execute(
                 delete(MetricsBlock).where(
@@ -128,13 +118,10 @@ def _blocks(level: int, before: float) -> Step:
 
 
 def _logs(before: datetime) -> Step:
+    query = outdated.logs(before).limit(ROWS_A_STEP)
+
     def step(session: Session) -> int:
-        keys = session.execute(
-            select(NodePipeline.node_id, NodePipeline.pipeline_id)
-            # JSON's null and an empty list are at most four characters.
-            .where(NodePipeline.reported_at < before, func.length(cast(NodePipeline.recent_logs, Text)) > 4)
-            .limit(ROWS_A_STEP)
-        ).all()
+        keys = session.execute(query).all()
         for key in keys:
             session.execute(
                 update(NodePipeline)
@@ -151,9 +138,10 @@ def _logs(before: datetime) -> Step:
 
 
 def _samples(before: datetime) -> Step:
+    query = outdated.samples(before).limit(ROWS_A_STEP).with_for_update(skip_locked=True)
+
     def step(session: Session) -> int:
-        old = select(SampleRequest.id).where(SampleRequest.id < first_id_at(before))
-        ids = list(session.scalars(old.limit(ROWS_A_STEP).with_for_update(skip_locked=True)))
+        ids = list(session.scalars(query))
         session.execute(delete(SampleRequest).where(SampleRequest.id.in_(ids)))
         return len(ids)
 
@@ -161,19 +149,10 @@ def _samples(before: datetime) -> Step:
 
 
 def _deployments(before: datetime) -> Step:
+    query = outdated.deployments(before).order_by(Deployment.id).limit(1)
+
     def step(session: Session) -> int:
-        later = aliased(Deployment)
-        is_last = (
-            ~select(literal(1))
-            .where(later.pipeline_id == Deployment.pipeline_id, later.id > Deployment.id)
-            .exists()
-        )
-        chosen = session.scalar(
-            select(Deployment.id)
-            .where(Deployment.id < first_id_at(before), ~is_last)
-            .order_by(Deployment.id)
-            .limit(1)
-        )
+        chosen = session.scalar(query)
         if chosen is None:
             return 0
         # One may have reached ten thousand nodes: their rows first, and it when they are gone.
@@ -197,34 +176,10 @@ def _deployments(before: datetime) -> Step:
 
 
 def _versions(kept: int) -> Step:
+    query = outdated.versions(kept).limit(ROWS_A_STEP)
+
     def step(session: Session) -> int:
-        newest = (
-            select(PipelineVersion.pipeline_id, func.max(PipelineVersion.version).label("version"))
-            .group_by(PipelineVersion.pipeline_id)
-            .subquery()
-        )
-        runs = select(literal(1)).where(
-            NodePipeline.pipeline_id == PipelineVersion.pipeline_id,
-            or_(
-                NodePipeline.version == PipelineVersion.version,
-                NodePipeline.failed_version == PipelineVersion.version,
-            ),
-        )
-        keys = session.execute(
-            select(PipelineVersion.pipeline_id, PipelineVersion.version)
-            .join(newest, newest.c.pipeline_id == PipelineVersion.pipeline_id)
-            .join(Pipeline, Pipeline.id == PipelineVersion.pipeline_id)
-            .where(
-                PipelineVersion.version <= newest.c.version - kept,
-                or_(
-                    Pipeline.wanted_version.is_(None),
-                    Pipeline.wanted_version != PipelineVersion.version,
-                ),
-                ~runs.exists(),
-                PipelineVersion.version != _last_good(),
-            )
-            .limit(ROWS_A_STEP)
-        ).all()
+        keys = session.execute(query).all()
         for key in keys:
             # Looked at again in the same statement: a deploy may have wanted it meanwhile.
             wanted = select(Pipeline.wanted_version).where(Pipeline.id == key.pipeline_id).scalar_subquery()
@@ -240,31 +195,11 @@ def _versions(kept: int) -> Step:
     return step
 
 
-def _last_good() -> ColumnElement[int]:
-    """The version that ran on some node by the latest deployment before the one that counts now; -1: none."""
-    good = aliased(Deployment)
-    ran = (
-        select(literal(1))
-        .where(DeploymentNode.deployment_id == good.id, DeploymentNode.running_at.is_not(None))
-        .exists()
-    )
-    version = (
-        select(func.max(good.version))
-        .where(
-            good.pipeline_id == PipelineVersion.pipeline_id,
-            or_(Pipeline.wanted_version.is_(None), good.version < Pipeline.wanted_version),
-            ran,
-        )
-        .correlate(PipelineVersion, Pipeline)
-        .scalar_subquery()
-    )
-    return func.coalesce(version, -1)
-
-
 def _channels(before: datetime) -> Step:
+    query = outdated.channels(before).limit(ROWS_A_STEP)
+
     def step(session: Session) -> int:
-        old = select(ChannelSpan.id).where(ChannelSpan.ended_at < before)
-        ids = list(session.scalars(old.limit(ROWS_A_STEP)))
+        ids = list(session.scalars(query))
         session.execute(delete(ChannelSpan).where(ChannelSpan.id.in_(ids)))
         return len(ids)
 
@@ -276,8 +211,7 @@ def remove_unseen(before: datetime, days: int) -> int:
 
     Not while nobody can say who is connected. One entry in the audit log for each environment, with how many.
     """
-    seen = func.coalesce(Node.last_seen_at, Node.enrolled_at)
-    oldest = select(Node.id).where(seen < before).order_by(Node.id).limit(ROWS_A_STEP)
+    oldest = outdated.nodes(before).order_by(Node.id).limit(ROWS_A_STEP)
     candidates = list(snapshot(lambda session: session.scalars(oldest).all()))
     presence = switchboard().presence(candidates) if candidates else {}
     gone = [node_id for node_id in candidates if presence[node_id].connected is False]
@@ -285,7 +219,7 @@ def remove_unseen(before: datetime, days: int) -> int:
     def work(session: Session) -> list[tuple[str, str]]:
         rows = session.execute(
             select(Node.id, Node.environment_id, Node.name)
-            .where(Node.id.in_(gone), seen < before)
+            .where(Node.id.in_(gone), before > outdated.SEEN)
             .order_by(Node.id)
             .with_for_update(of=Node, skip_locked=True)
         ).all()

@@ -73,6 +73,25 @@ def users(session: Session, environment_id: str) -> dict[tuple[str, str], list[U
     return found
 
 
+def node_counts(session: Session, environment_id: str) -> dict[tuple[str, str], int]:
+    """How many nodes a new value would make restart something, for each (kind, name) in use."""
+    found = users(session, environment_id)
+    ids = sorted({user.pipeline_id for own in found.values() for user in own})
+    rows = session.execute(
+        select(Pipeline.id, PipelineVersion.node_selector)
+        .join(PipelineVersion, PipelineVersion.pipeline_id == Pipeline.id)
+        .where(Pipeline.id.in_(ids), PipelineVersion.version == Pipeline.wanted_version)
+    )
+    wanted = {pipeline_id: selectors.parse(text) for pipeline_id, text in rows}
+    environment = session.get_one(Environment, environment_id)
+    reached = matching(session, environment, wanted.values(), with_maintenance=False) if wanted else []
+    nodes = {key: {target.node_id for target in own} for key, own in zip(wanted, reached, strict=True)}
+    return {
+        named: len(set().union(*(nodes.get(user.pipeline_id, set()) for user in own)))
+        for named, own in found.items()
+    }
+
+
 def in_words(found: list[User]) -> str:
     """``the deployed pipeline "a"``, or several of them."""
     listed = ", ".join(f'"{user.name}"' for user in found[:PIPELINES_IN_A_REFUSAL])

@@ -21,7 +21,7 @@ from app import (
 from app.action_batches import BatchAsked
 from app.action_wishes import Wish
 from app.errors import ConflictError, InvalidInputError, SignalboxError
-from app.pages import live, roles, words
+from app.pages import live, questions, roles, words
 from app.pages.live import Picture
 from app.switchboard_process import switchboard
 
@@ -113,14 +113,20 @@ def ask(environment_id: str) -> ResponseReturnValue:
     if wish.action == ActionType.SELF_UPDATE:
         roles.require("admin")
     try:
+        node_ids, selector = _named(environment_id, draft), selectors.parse(draft.selector, field="selector")
+        max_failures = _number(draft.max_failures)
+        if not questions.is_confirmed():
+            asked, skipped = action_batches.preview(environment_id, wish, node_ids, selector)
+            if asked:
+                return _question(environment_id, wish, asked, len(skipped))
         return _told(
             action_batches.request(
                 environment_id,
                 wish,
                 roles.actor(),
-                node_ids=_named(environment_id, draft),
-                selector=selectors.parse(draft.selector, field="selector"),
-                max_failures=_number(draft.max_failures),
+                node_ids=node_ids,
+                selector=selector,
+                max_failures=max_failures,
             )
         )
     except (ConflictError, InvalidInputError) as error:
@@ -158,6 +164,29 @@ def paint(batch_id: str) -> Picture:
     since = switchboard().unknown_since if batch.ended < batch.total else None
     part = live.draw("actions/progress.html", batch=batch, actions=shown, unknown_since=since)
     return Picture({"progress": part}, node_ids=frozenset(action.node_id for action in shown))
+
+
+def _question(environment_id: str, wish: Wish, names: list[str], skipped: int) -> str:
+    """What would happen to how many nodes, before any is asked."""
+    many = words.plural(len(names), "node")
+    if wish.action == ActionType.SELF_UPDATE:
+        title, act = f"Update the agent of {many}?", "Update"
+        effect = "It goes to one node first, then to 5 %, to 25 % and to the rest."
+    elif wish.pipeline_id:
+        pipeline = pipelines.get(wish.pipeline_id).name
+        title, act = f"Restart {pipeline} on {many}?", "Restart"
+        effect = f"Each of them stops {pipeline} and starts it again within seconds."
+    else:
+        title, act = f"Restart the agent of {many}?", "Restart"
+        effect = "Each of them stops its pipelines in order, and starts them again within seconds."
+    left_out = f" Left out, since they cannot be asked: {words.plural(skipped, 'node')}." if skipped else ""
+    return questions.ask(
+        title,
+        [f"{effect}{left_out}"],
+        names=names,
+        button=f"{act} {many}",
+        back=url_for("pages.actions.of_environment", environment_id=environment_id),
+    )
 
 
 def _told(asked: BatchAsked) -> ResponseReturnValue:

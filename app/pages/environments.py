@@ -8,7 +8,7 @@ from flask.typing import ResponseReturnValue
 from app import environments, selectable_keys
 from app.config import Settings
 from app.errors import InvalidInputError, SignalboxError
-from app.pages import roles, words
+from app.pages import questions, roles, words
 
 bp = Blueprint("environments", __name__, url_prefix="/environments")
 
@@ -40,6 +40,18 @@ def allow_keys(environment_id: str) -> ResponseReturnValue:
     typed = request.form.get("keys", "").replace("\r\n", "\n")
     keys = typed.replace(",", " ").split()
     try:
+        number = 0 if questions.is_confirmed() else selectable_keys.count_concerned(environment_id, keys)
+        if number:
+            concerned_nodes = words.plural(number, "node")
+            return questions.ask(
+                f"Change what {concerned_nodes} run?" if number > 1 else "Change what 1 node runs?",
+                [
+                    f"With these keys {concerned_nodes} of {name} must run something else: pipelines that match no"
+                    " longer stop there, and those that match from then on start."
+                ],
+                button="Allow these keys",
+                back=url_for("pages.environments.index", _anchor=f"keys-{environment_id}"),
+            )
         concerned = selectable_keys.allow(environment_id, keys, roles.actor())
     except InvalidInputError as error:
         return _page(problem=error, refused_keys={environment_id: typed}), error.status

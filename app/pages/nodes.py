@@ -10,12 +10,12 @@ from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from markupsafe import Markup
 
-from app import channel_history, fleet, node_actions, node_charts, nodes
+from app import channel_history, fleet, node_actions, node_changes, node_charts, nodes
 from app.clock import utc_now
 from app.errors import InvalidInputError, SignalboxError
 from app.fleet import NodeRow
 from app.metrics_points import HOST
-from app.pages import live, roles
+from app.pages import live, questions, roles, words
 from app.pages.live import Picture
 
 ACTIONS_SHOWN = 10
@@ -71,11 +71,29 @@ def save(node_id: str) -> ResponseReturnValue:
         maintenance_mode=request.form.get("maintenance_mode") == "yes",
     )
     try:
+        labels = parse_labels(draft.labels)
+        stops = (
+            []
+            if questions.is_confirmed()
+            else node_changes.would_stop(node_id, labels, draft.maintenance_mode)
+        )
+        if stops:
+            name = fleet.node(node_id).name
+            why = (
+                "In maintenance it runs nothing." if draft.maintenance_mode else "Its labels match no longer."
+            )
+            return questions.ask(
+                f"Stop {words.plural(len(stops), 'pipeline')} on {name}?",
+                [f"Saving this stops {words.plural(len(stops), 'pipeline')} on 1 node, {name}. {why}"],
+                names=stops,
+                button=f"Save, and stop {'it' if len(stops) == 1 else 'them'}",
+                back=url_for("pages.nodes.show", node_id=node_id),
+            )
         nodes.update(
             node_id,
             roles.actor(),
             name=draft.name,
-            labels=parse_labels(draft.labels),
+            labels=labels,
             maintenance_mode=draft.maintenance_mode,
         )
     except InvalidInputError as error:

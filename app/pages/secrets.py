@@ -7,9 +7,10 @@ from datetime import timedelta
 from flask import flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from app import certificate_store, environments, secret_store
+from app import certificate_store, environments, rotation, secret_store
 from app.certificate_store import MAX_CERTIFICATES, MAX_FILE_BYTES
 from app.clock import utc_now
+from app.database import snapshot
 from app.errors import InvalidInputError, SignalboxError
 from app.pages import roles, words
 from app.pages.environments import bp
@@ -107,9 +108,11 @@ def _page(
     certificate_name: str = "",
 ) -> str:
     now = utc_now()
+    environment = environments.get(environment_id)
     return render_template(
         "environments/secrets.html",
-        environment=environments.get(environment_id),
+        environment=environment,
+        node_counts=snapshot(lambda session: rotation.node_counts(session, environment_id)),
         secrets=secret_store.listing(environment_id, limit=MAX_SECRETS).items,
         certificates=certificate_store.listing(environment_id, limit=MAX_CERTIFICATES).items,
         problem=problem,

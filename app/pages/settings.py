@@ -7,14 +7,27 @@ from collections.abc import Mapping
 from flask import Blueprint, current_app, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from app import server_settings
+from app import retention_preview, server_settings
 from app.errors import ConflictError, Detail, InvalidInputError, SignalboxError
-from app.pages import roles, words
+from app.pages import questions, roles, words
+from app.retention_preview import Loss
 from app.server_settings import TABLE
 
 MOST_DIGITS = 12
 SHOWN_BEFORE = "before-"
 """Before a field's name: what it held when the form was made. What differs from that is what was changed."""
+REMOVED = {
+    "minuteMetricsHours": ("block of metrics", "blocks of metrics"),
+    "hourMetricsDays": ("block of metrics", "blocks of metrics"),
+    "dayMetricsDays": ("block of metrics", "blocks of metrics"),
+    "nodeLogDays": ("pipeline's log lines on a node", "pipelines' log lines on nodes"),
+    "sampleDays": ("sample",),
+    "deploymentDays": ("deployment",),
+    "versionsKept": ("version",),
+    "channelHistoryDays": ("entry on push channels", "entries on push channels"),
+    "unseenNodeDays": ("node",),
+}
+"""What each setting that keeps less removes, one and many."""
 UNITS = ((86_400_000, "day"), (3_600_000, "hour"), (60_000, "minute"), (1000, "second"))
 
 bp = Blueprint("settings", __name__, url_prefix="/settings")
@@ -37,6 +50,14 @@ def save() -> ResponseReturnValue:
     }
     try:
         wanted = _numbers(changed)
+        lost = [] if questions.is_confirmed() else retention_preview.losses(server_settings.values(), wanted)
+        if lost:
+            return questions.ask(
+                "Keep less?",
+                [_loss_in_words(loss, wanted[loss.setting]) for loss in lost],
+                button="Save, and remove that",
+                back=url_for("pages.settings.index"),
+            )
         server_settings.update(roles.actor(), wanted)
     except (ConflictError, InvalidInputError) as error:
         return _page(typed, error), error.status
@@ -51,6 +72,19 @@ def in_words(milliseconds: int) -> str:
         if milliseconds >= size and milliseconds % size == 0:
             return words.plural(milliseconds // size, unit)
     return words.plural(milliseconds, "millisecond")
+
+
+def _loss_in_words(loss: Loss, value: int) -> str:
+    each = next(each for each in TABLE if each.name == loss.setting)
+    if loss.count is None:
+        what = "nobody can say how many nodes that deletes while Redis is away; none before it is back"
+    else:
+        more = "more than " if loss.is_more else ""
+        what = f"removes {more}{words.plural(loss.count, *REMOVED[loss.setting])}"
+        if loss.count == 0:
+            what = "removes nothing that is there now"
+    goes_on = ", and from now on each as soon as it is older" if loss.setting != "versionsKept" else ""
+    return f"{each.label}, {value:,} {each.unit}: {what}{goes_on}. It cannot be brought back."
 
 
 def _numbers(changed: Mapping[str, str]) -> dict[str, int]:

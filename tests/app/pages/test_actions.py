@@ -116,7 +116,9 @@ def test_many_nodes_are_asked_by_a_form(app: Flask, sign_in: SignIn, environment
         return answer.text
 
     def batch(visitor: Visitor, **more: str) -> action_progress.BatchRow:
-        answer = visitor.post(path, path, **{**fields, **more})
+        question = visitor.post(path, path, **{**fields, **more})
+        assert (question.status_code, "Nothing has been done yet." in question.text) == (200, True)
+        answer = visitor.post(path, path, **{**fields, **more, "confirmed": "yes"})
         assert answer.status_code == 302, answer.text
         with app.app_context():
             return action_progress.get(answer.location.rpartition("/")[2])

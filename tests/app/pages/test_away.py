@@ -72,7 +72,9 @@ def test_every_page_works_without_redis(
     told = visitor.get(sample).text
     assert "Asked 1 node, 0 of them told at once. Redis cannot be reached." in told
     assert NOTICE.search(told)
-    batch = visitor.post(actions, actions, what=f"restart:{pipeline_id}", max_failures="0").location
+    batch = visitor.post(
+        actions, actions, what=f"restart:{pipeline_id}", max_failures="0", confirmed="yes"
+    ).location
     told = visitor.get(batch).text
     assert "Asked 1 node, 0 of them told at once. Redis cannot be reached." in told
     assert NOTICE.search(told)

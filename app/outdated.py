@@ -1,0 +1,121 @@
+"""Which rows go when history is kept for so long: selects of their keys, for whoever deletes or only counts them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, Select, Text, cast, func, literal, or_, select
+from sqlalchemy.orm import aliased
+
+from app.ids import first_id_at
+from app.metrics_points import POINTS_A_BLOCK
+from app.models import (
+    ChannelSpan,
+    Deployment,
+    DeploymentNode,
+    MetricsBlock,
+    Node,
+    NodePipeline,
+    Pipeline,
+    PipelineVersion,
+    SampleRequest,
+)
+
+SEEN = func.coalesce(Node.last_seen_at, Node.enrolled_at)
+"""When a node was heard of last."""
+
+
+def blocks(level: int, before: float) -> Select[str, int]:
+    """Blocks of metrics of *level* whose last point is older than *before* (seconds since 1970): node and start."""
+    span = level * POINTS_A_BLOCK[level]
+    return select(MetricsBlock.node_id, MetricsBlock.start).where(
+        MetricsBlock.level == level,
+        MetricsBlock.start <= before - span,
+        MetricsBlock.is_rolled_up.is_(True),
+    )
+
+
+def logs(before: datetime) -> Select[str, str]:
+    """Pipelines on nodes whose lines were reported before *before*: node and pipeline."""
+    return select(NodePipeline.node_id, NodePipeline.pipeline_id).where(
+        # JSON's null and an empty list are at most four characters.
+        NodePipeline.reported_at < before,
+        func.length(cast(NodePipeline.recent_logs, Text)) > 4,
+    )
+
+
+def samples(before: datetime) -> Select[str]:
+    """Requests of samples from before *before*."""
+    return select(SampleRequest.id).where(SampleRequest.id < first_id_at(before))
+
+
+def deployments(before: datetime) -> Select[str]:
+    """Deployments from before *before*, other than the last one of each pipeline."""
+    later = aliased(Deployment)
+    is_last = (
+        ~select(literal(1))
+        .where(later.pipeline_id == Deployment.pipeline_id, later.id > Deployment.id)
+        .exists()
+    )
+    return select(Deployment.id).where(Deployment.id < first_id_at(before), ~is_last)
+
+
+def versions(kept: int) -> Select[str, int]:
+    """Versions beyond the newest *kept*, unless one is deployed, runs or last ran well: pipeline and version."""
+    newest = (
+        select(PipelineVersion.pipeline_id, func.max(PipelineVersion.version).label("version"))
+        .group_by(PipelineVersion.pipeline_id)
+        .subquery()
+    )
+    runs = select(literal(1)).where(
+        NodePipeline.pipeline_id == PipelineVersion.pipeline_id,
+        or_(
+            NodePipeline.version == PipelineVersion.version,
+            NodePipeline.failed_version == PipelineVersion.version,
+        ),
+    )
+    return (
+        select(PipelineVersion.pipeline_id, PipelineVersion.version)
+        .join(newest, newest.c.pipeline_id == PipelineVersion.pipeline_id)
+        .join(Pipeline, Pipeline.id == PipelineVersion.pipeline_id)
+        .where(
+            PipelineVersion.version <= newest.c.version - kept,
+            or_(
+                Pipeline.wanted_version.is_(None),
+                Pipeline.wanted_version != PipelineVersion.version,
+            ),
+            ~runs.exists(),
+            PipelineVersion.version != _last_good(),
+        )
+    )
+
+
+def _last_good() -> ColumnElement[int]:
+    """The version that ran on some node by the latest deployment before the one that counts now; -1: none."""
+    good = aliased(Deployment)
+    ran = (
+        select(literal(1))
+        .where(DeploymentNode.deployment_id == good.id, DeploymentNode.running_at.is_not(None))
+        .exists()
+    )
+    version = (
+        select(func.max(good.version))
+        .where(
+            good.pipeline_id == PipelineVersion.pipeline_id,
+            or_(Pipeline.wanted_version.is_(None), good.version < Pipeline.wanted_version),
+            ran,
+        )
+        .correlate(PipelineVersion, Pipeline)
+        .scalar_subquery()
+    )
+    return func.coalesce(version, -1)
+
+
+def channels(before: datetime) -> Select[str]:
+    """Push channels that ended before *before*."""
+    return select(ChannelSpan.id).where(ChannelSpan.ended_at < before)
+
+
+def nodes(before: datetime) -> Select[str]:
+    """Nodes that were last heard of before *before*, connected or not."""
+    return select(Node.id).where(before > SEEN)
