@@ -34,9 +34,68 @@ function morphAttributes(from, to) {
   }
   for (const { name } of [...from.attributes]) {
     // Whether a <details> is open is the reader's affair.
-    const isOurs = name === "open" || (name === "class" && classesOf(from) === "");
+    const isOurs =
+      name === "open" ||
+      (name === "class" && classesOf(from) === "") ||
+      (name === "tabindex" && from === document.activeElement); // which page.js has set, lest the focus be lost
     if (!to.hasAttribute(name) && !isOurs) from.removeAttribute(name);
   }
+  return changed;
+}
+
+/** Change a text only where it differs, so that what is selected in the rest of it stays selected. */
+function morphText(from, text) {
+  const old = from.data;
+  // A log loses lines at its top and gets others at its end.
+  for (let cut = 0; cut < old.length; cut = old.indexOf("\n", cut) + 1) {
+    if (text.startsWith(old.slice(cut))) {
+      from.deleteData(0, cut);
+      from.appendData(text.slice(old.length - cut));
+      return;
+    }
+    if (old.indexOf("\n", cut) < 0) break;
+  }
+  const most = Math.min(old.length, text.length);
+  let start = 0;
+  while (start < most && old[start] === text[start]) start += 1;
+  let end = 0;
+  while (end < most - start && old[old.length - 1 - end] === text[text.length - 1 - end]) end += 1;
+  from.replaceData(start, old.length - start - end, text.slice(start, text.length - end));
+}
+
+/** Make an element's children those of another; true if that is to be marked. What has an id stays the same element. */
+function morphChildren(from, to) {
+  const after = [...to.childNodes];
+  const wanted = new Set(after.map((child) => child.id).filter(Boolean));
+  const known = new Map([...from.children].filter((child) => child.id).map((child) => [child.id, child]));
+  let changed = false;
+  let own = from.firstChild;
+  let left = from.childNodes.length;
+  const drop = () => {
+    const gone = own;
+    own = own.nextSibling;
+    left -= 1;
+    gone.remove();
+    changed = true;
+  };
+  after.forEach((child, index) => {
+    const isLike = (node) => node && node.nodeName === child.nodeName && (node.id ?? "") === (child.id ?? "");
+    while (own !== null && !isLike(own) && (own.id ? !wanted.has(own.id) : left > after.length - index)) drop();
+    const same = child.id ? known.get(child.id) : own;
+    if (!isLike(same)) {
+      // As many as there are to be: another one stands in its place. Fewer: it is a new one.
+      const isInstead = own !== null && !own.id && left >= after.length - index;
+      from.insertBefore(child, own);
+      if (isInstead) drop();
+      changed = true;
+      return;
+    }
+    if (same === own) own = own.nextSibling;
+    else from.insertBefore(same, own);
+    left -= 1;
+    if (morph(same, child)) changed = true;
+  });
+  while (own !== null) drop();
   return changed;
 }
 
@@ -44,7 +103,7 @@ function morphAttributes(from, to) {
 function morph(from, to) {
   if (from.nodeType === Node.TEXT_NODE) {
     if (from.data === to.data) return false;
-    from.data = to.data;
+    morphText(from, to.data);
     return from.data.trim() !== "";
   }
   if (from.nodeType !== Node.ELEMENT_NODE) return false;
@@ -56,24 +115,7 @@ function morph(from, to) {
     return false; // a later time is no news
   }
   let changed = morphAttributes(from, to);
-  const before = [...from.childNodes];
-  const after = [...to.childNodes];
-  after.forEach((child, index) => {
-    const own = before[index];
-    if (own === undefined) {
-      from.append(child);
-      changed = true;
-    } else if (own.nodeName !== child.nodeName || own.id !== child.id) {
-      own.replaceWith(child);
-      changed = true;
-    } else if (morph(own, child)) {
-      changed = true;
-    }
-  });
-  for (const extra of before.slice(after.length)) {
-    extra.remove();
-    changed = true;
-  }
+  if (morphChildren(from, to)) changed = true;
   if ("quiet" in from.dataset) return false;
   if (changed && "flash" in from.dataset) {
     flash(from);
@@ -163,6 +205,7 @@ for (const list of document.querySelectorAll("[data-hold]")) {
 }
 
 function paint({ parts = {}, lists = {} }) {
+  document.dispatchEvent(new Event("painting"));
   for (const [id, ids] of Object.entries(lists)) {
     const list = document.getElementById(id);
     if (list !== null) arrangeOrHold(list, ids, parts);

@@ -1,4 +1,4 @@
-// What every page does: times that tell how long ago, and buttons that copy.
+// What every page does: times that tell how long ago, buttons that copy, and a reader who keeps their place.
 
 const UNITS = [
   [86400, "d"],
@@ -39,6 +39,56 @@ for (const button of document.querySelectorAll("button[data-copy]")) {
   button.hidden = false;
   button.addEventListener("click", () => copy(button));
 }
+
+// ---- an update of the page leaves the reader where they are ----
+
+let place = null;
+
+/** Whether somebody can be there: it is part of the page and is drawn. */
+function isThere(element) {
+  return element.isConnected && element.checkVisibility(); // not within what is hidden, or folded up
+}
+
+function remember() {
+  const focused = document.activeElement;
+  const above = [];
+  for (let each = focused?.parentElement; each; each = each.parentElement) above.push(each);
+  const { anchorNode, anchorOffset, focusNode, focusOffset, isCollapsed } = getSelection();
+  place = { focused, above, selected: isCollapsed ? null : { anchorNode, anchorOffset, focusNode, focusOffset } };
+}
+
+/** What had the focus gets it back; where that is gone, the nearest part of the page around it that is left. */
+function restoreFocus({ focused, above }) {
+  if (focused === null || focused === document.body) return;
+  if (document.activeElement === focused && isThere(focused)) return;
+  const again = [focused, document.getElementById(focused.id || "no id")].find((each) => each && isThere(each));
+  const target = again ?? above.find((each) => each.id && isThere(each)) ?? document.getElementById("main");
+  target.focus({ preventScroll: true });
+  if (document.activeElement === target) return;
+  target.tabIndex = -1;
+  target.focus({ preventScroll: true });
+}
+
+function restoreSelection({ selected }) {
+  if (selected === null || !selected.anchorNode?.isConnected || !selected.focusNode?.isConnected) return;
+  const { anchorNode, focusNode } = getSelection();
+  if (anchorNode === selected.anchorNode && focusNode === selected.focusNode) return; // the browser has kept it
+  const within = (node, offset) => Math.min(offset, node.length ?? node.childNodes.length);
+  getSelection().setBaseAndExtent(
+    selected.anchorNode,
+    within(selected.anchorNode, selected.anchorOffset),
+    selected.focusNode,
+    within(selected.focusNode, selected.focusOffset),
+  );
+}
+
+document.addEventListener("painting", remember);
+document.addEventListener("painted", () => {
+  if (place === null) return;
+  restoreFocus(place);
+  restoreSelection(place);
+  place = null;
+});
 
 tellTimes();
 setInterval(tellTimes, 1000);

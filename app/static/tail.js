@@ -3,6 +3,7 @@
 const MOST_LINES = 200;
 const SILENT_MS = 10000;
 const DRAW_MS = 200;
+const NEAR_PX = 8;
 
 const section = document.getElementById("tail");
 const form = section?.querySelector("form");
@@ -70,11 +71,23 @@ function show(text) {
   drawing ??= setTimeout(draw, DRAW_MS);
 }
 
+/** Whether somebody has selected something of the list, or scrolled up in it. */
+function isRead() {
+  const selection = getSelection();
+  const hasSelected = !selection.isCollapsed && list.contains(selection.anchorNode);
+  return hasSelected || list.scrollHeight - list.scrollTop - list.clientHeight > NEAR_PX;
+}
+
 /** Several times a second at most: to lay the list out for each event would keep a slow machine from everything else. */
 function draw() {
   drawing = null;
   if (source === null) return;
   clearTimeout(silence);
+  if (isRead()) {
+    drawing = setTimeout(draw, DRAW_MS); // what is selected or scrolled to stays; the rest comes later
+    tell(`${count.toLocaleString()} ${count === 1 ? "event" : "events"}; the list waits while you read in it`);
+    return;
+  }
   lines.splice(0, Math.max(0, lines.length - MOST_LINES));
   list.textContent = lines.join("\n");
   list.scrollTop = list.scrollHeight;
