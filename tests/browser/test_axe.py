@@ -190,6 +190,12 @@ def page(browser: Browser, server: Server, email: str) -> Iterator[Page]:
     context.close()
 
 
+ENTER_ELSEWHERE = """[...document.forms]
+  .filter((form) => [...form.elements].find((each) => each.type === "submit")?.hasAttribute("formaction"))
+  .map((form) => form.outerHTML.slice(0, 200))"""
+"""Enter in a field presses the first button: the one of what the form is for, not one that goes elsewhere."""
+
+
 def test_axe_finds_nothing_serious_on_any_page(page: Page, filled: dict[str, str]) -> None:
     """And each page stands under one entry of the navigation, which says so, and fits into the window."""
     found = []
@@ -198,6 +204,9 @@ def test_axe_finds_nothing_serious_on_any_page(page: Page, filled: dict[str, str
         expect(page.get_by_role("heading", level=1)).to_be_visible()
         expect(page.locator("nav [aria-current=page]")).to_have_count(1)
         found += look(page)
+        found += [
+            f"Enter in {form} does something else than the form" for form in page.evaluate(ENTER_ELSEWHERE)
+        ]
     page.context.clear_cookies()
     page.goto("/sign-in")
     found += look(page)
