@@ -4,6 +4,7 @@ Also where something is broken, and on the page of each error; a fresh server's 
 """
 
 import base64
+import uuid
 from collections.abc import Iterator
 
 import pytest
@@ -70,7 +71,7 @@ def test_every_page_is_listed(server: Server) -> None:
 @pytest.fixture(scope="module")
 def filled(operator: Operator, server: Server) -> dict[str, str]:
     """What the addresses of the pages name."""
-    environment = operator.create_environment("axe")["id"]
+    environment = operator.create_environment(f"axe-{uuid.uuid4().hex[:8]}")["id"]
     agent = AgentByHand(server.url)
     agent.enroll(operator.enrollment_token(environment), "edge-01")
     pipeline = operator.create_pipeline(environment, "axe", YAML)["id"]
@@ -118,7 +119,7 @@ BROKEN = (
 @pytest.fixture(scope="module")
 def broken(operator: Operator, server: Server) -> dict[str, str]:
     """What the addresses in `BROKEN` name: what has failed, expired, was revoked."""
-    environment = operator.create_environment("axe-broken")["id"]
+    environment = operator.create_environment(f"broken-{uuid.uuid4().hex[:8]}")["id"]
     token = operator.enrollment_token(environment)
     failed, revoked = AgentByHand(server.url), AgentByHand(server.url)
     failed.enroll(token, "edge-failed")
