@@ -9,8 +9,8 @@ from flask import Flask
 
 from app import environments
 from app.audit import COMMAND_LINE
-from app.database import db
 from tests.app.pages.conftest import Make, SignIn, Visitor, enroll
+from tests.app.pages.test_errors import take_database_away
 
 
 def test_a_form_without_its_token_is_refused_and_changes_nothing(
@@ -131,9 +131,7 @@ def test_what_people_and_nodes_call_themselves_is_shown_as_text(app: Flask, sign
 def test_an_error_is_a_page_that_needs_nothing_that_is_broken(app: Flask, sign_in: SignIn) -> None:
     """With the database gone whoever has signed in gets a page and a sentence, not a trace."""
     visitor = sign_in()
-    with app.app_context():
-        db.session.execute(db.text("ALTER TABLE account RENAME TO gone"))
-        db.session.commit()
+    take_database_away(app)
     answer = visitor.get("/")
     assert answer.status_code == 503
-    assert "The database does not answer" in answer.text
+    assert "The database cannot be used just now" in answer.text
