@@ -2,7 +2,7 @@
 
 from app.models.account import Account, ApiToken
 from app.models.action import ActionBatch, NodeAction
-from app.models.audit import AuditEntry
+from app.models.audit import AuditEntry, AuditHead
 from app.models.deployment import Deployment, DeploymentNode
 from app.models.environment import Environment
 from app.models.history import ChannelSpan, MetricsBlock
@@ -17,6 +17,7 @@ __all__ = [
     "ActionBatch",
     "ApiToken",
     "AuditEntry",
+    "AuditHead",
     "Certificate",
     "ChannelSpan",
     "Deployment",

@@ -133,6 +133,8 @@ def audit_entry(row: AuditEntry) -> dict[str, Any]:
         "environmentId": row.environment_id,
         "subjectId": row.subject_id,
         "detail": row.detail,
+        "sequence": row.sequence,
+        "hash": row.hash,
     }
 
 
