@@ -30,6 +30,7 @@ from app.models import (
     Pipeline,
     PipelineVersion,
     SampleRequest,
+    WebhookDelivery,
 )
 from app.switchboard_process import switchboard
 
@@ -77,6 +78,7 @@ def steps(kept: dict[str, int], now: datetime) -> dict[str, Step]:
         "deployments": _deployments(ago("deploymentDays")),
         "versions": _versions(kept["versionsKept"]),
         "channels": _channels(ago("channelHistoryDays")),
+        "webhook deliveries": _deliveries(ago("webhookDeliveryDays")),
     }
 
 
@@ -266,6 +268,18 @@ def _channels(before: datetime) -> Step:
         old = select(ChannelSpan.id).where(ChannelSpan.ended_at < before)
         ids = list(session.scalars(old.limit(ROWS_A_STEP)))
         session.execute(delete(ChannelSpan).where(ChannelSpan.id.in_(ids)))
+        return len(ids)
+
+    return step
+
+
+def _deliveries(before: datetime) -> Step:
+    def step(session: Session) -> int:
+        old = select(WebhookDelivery.id).where(
+            WebhookDelivery.id < first_id_at(before), WebhookDelivery.status != "PENDING"
+        )
+        ids = list(session.scalars(old.limit(ROWS_A_STEP)))
+        session.execute(delete(WebhookDelivery).where(WebhookDelivery.id.in_(ids)))
         return len(ids)
 
     return step

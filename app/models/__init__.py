@@ -11,6 +11,7 @@ from app.models.pipeline import Pipeline, PipelineVersion
 from app.models.sample import SampleFailure, SampleRequest, SampleRequestNode, SampleResult
 from app.models.secret import Certificate, LastAssembled, Secret
 from app.models.setting import Setting
+from app.models.webhook import Lease, Notice, Webhook, WebhookDelivery
 
 __all__ = [
     "Account",
@@ -24,10 +25,12 @@ __all__ = [
     "DeploymentNode",
     "Environment",
     "LastAssembled",
+    "Lease",
     "MetricsBlock",
     "Node",
     "NodeAction",
     "NodePipeline",
+    "Notice",
     "Pipeline",
     "PipelineVersion",
     "SampleFailure",
@@ -36,4 +39,6 @@ __all__ = [
     "SampleResult",
     "Secret",
     "Setting",
+    "Webhook",
+    "WebhookDelivery",
 ]
