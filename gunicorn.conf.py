@@ -7,6 +7,10 @@ from gevent import monkey
 monkey.patch_all()
 
 import gc
+
+# What is imported stays: looking it through again and again for garbage is a seventh of the time that it takes.
+gc.disable()
+
 import logging
 import os
 import resource
@@ -29,6 +33,8 @@ from app.config import Settings, SettingsError
 from app.crew import crew
 from app.push.presence import Registry
 from app.push.redis_gate import RedisAwayError, RedisGate
+
+gc.enable()
 
 try:
     settings = Settings.from_environ(os.environ)

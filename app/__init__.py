@@ -22,6 +22,8 @@ from app import (
 from app.command_line import register_commands
 from app.config import ROOT, Settings
 from app.database import db
+from app.migration_commands import MigrationCommands
+from app.url_rules import LateRule
 
 __all__ = ["create_app", "settings_of"]
 
@@ -29,6 +31,7 @@ __all__ = ["create_app", "settings_of"]
 def create_app(settings: Settings) -> Flask:
     """Build the application from *settings*; connects to nothing."""
     app = Flask("app", root_path=str(ROOT / "app"))
+    app.url_rule_class = LateRule
     app.extensions["settings"] = settings
     app.config.update(
         SECRET_KEY=settings.secret_key,
@@ -47,7 +50,6 @@ def create_app(settings: Settings) -> Flask:
     db.init_app(app)
     with app.app_context():
         database.prepare(db.engine)
-    extensions.migrate.init_app(app, db, directory=str(ROOT / "migrations"))
     extensions.login_manager.init_app(app)
     extensions.csrf.init_app(app)
     encryption.init_app(app, settings)
@@ -72,6 +74,7 @@ def create_app(settings: Settings) -> Flask:
 
     # commands
     register_commands(app)
+    app.cli.add_command(MigrationCommands(app))
     return app
 
 

@@ -11,9 +11,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import redis
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -68,6 +65,11 @@ def examine(settings: Settings, engine: Engine) -> Iterator[Finding]:
 
 
 def _database(engine: Engine) -> Iterator[Finding]:
+    # Here, since every worker imports the commands, and Alembic takes a tenth of a second.
+    from alembic.config import Config
+    from alembic.runtime.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
     about = "database"
     try:
         with engine.connect() as connection:

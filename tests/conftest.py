@@ -4,6 +4,7 @@ Those of the session are shared, and a test may add to them but not harm them. A
 kills something starts its own: `own_redis`, `start_server`, `start_agent`.
 """
 
+import gc
 import os
 import signal
 import uuid
@@ -22,6 +23,7 @@ from tests.support.api import Operator
 from tests.support.browser import run_browser
 from tests.support.database import PostgresDatabases, SqliteDatabases
 from tests.support.leaks import MARK, describe, left_behind
+from tests.support.once import shared_folder
 from tests.support.postgres_server import PostgresServer
 from tests.support.server import Server
 from tools.redis_server import RedisServer
@@ -45,6 +47,17 @@ hypothesis.settings.load_profile("suite")
 
 # Who runs us in the background may have hung-up signals ignored, which children would inherit (nohup).
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+# Until all tests are read nothing that was imported is garbage, and then most of it stays to the end: to look it
+# through again and again was a seventh of what a test process did by itself.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """From here on look for garbage among what tests make."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -129,7 +142,7 @@ def postgres_server() -> Iterator[PostgresServer]:
 
 @pytest.fixture(scope="session")
 def sqlite_databases(tmp_path_factory: pytest.TempPathFactory) -> SqliteDatabases:
-    return SqliteDatabases(tmp_path_factory.mktemp("sqlite"))
+    return SqliteDatabases(shared_folder(tmp_path_factory))
 
 
 @pytest.fixture(scope="session")

@@ -138,3 +138,13 @@ def test_a_use_knows_neither_the_request_nor_a_view(file: Path) -> None:
         assert not name.startswith(("app.agent_api", "app.operator_api", "app.pages")), (
             f"{named(file)}: {name}"
         )
+
+
+def test_nobody_imports_alembic_before_a_command_needs_it() -> None:
+    """A worker never migrates, and Alembic is a tenth of what it would import."""
+    for file in files("app"):
+        for node in ast.parse(file.read_text()).body:
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            heavy = {name for name in names if name.partition(".")[0] in {"alembic", "flask_migrate"}}
+            assert not heavy, f"{named(file)} imports {heavy} for every worker"

@@ -200,7 +200,7 @@ def test_a_child_that_ignores_sigterm_holds_up_nothing(
     stubborn = scripted_server.running()["pid"]
 
     scripted_server.deploy(pipeline_entry("p2"))
-    assert scripted_server.running("p2", seconds=10)
+    assert scripted_server.running("p2")
     assert psutil.pid_exists(stubborn)
     agent.kill()
     until(lambda: not psutil.pid_exists(stubborn), what="the end of the orphan")

@@ -101,7 +101,7 @@ class Node:
     def restart_by_hand(self) -> None:
         """As a service manager does it once the main process has ended."""
         until(lambda: not self.agent.process.is_running, what="the end of the agent", seconds=20)
-        until(lambda: not self.vectors() and not self.agents(), what="the end of its children", seconds=10)
+        until(lambda: not self.vectors() and not self.agents(), what="the end of its children")
         self.agent.start()
 
 

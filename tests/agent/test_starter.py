@@ -133,7 +133,7 @@ def test_a_trial_is_not_begun_for_ever(place: Place) -> None:
     place.try_out("import time; time.sleep(600)")
     for start in (1, 2, 3):
         process = place.start()
-        until(lambda n=start: place.state["trial"]["starts"] == n, what="the start", seconds=10)  # type: ignore[misc]
+        until(lambda n=start: place.state["trial"]["starts"] == n, what="the start")  # type: ignore[misc]
         process.kill()
         process.communicate(timeout=10)
     said = place.run()
@@ -189,7 +189,7 @@ def test_a_starter_that_is_killed_takes_the_agent_along(place: Place) -> None:
     pid = next(int(line) for line in iter(process.stdout.readline, "") if line.strip().isdigit())
     process.kill()
     process.communicate(timeout=10)
-    until(lambda: not Path(f"/proc/{pid}").exists(), what="the agent's end", seconds=10)
+    until(lambda: not Path(f"/proc/{pid}").exists(), what="the agent's end")
 
 
 def test_a_second_start_on_the_same_folder_disturbs_no_trial(place: Place) -> None:

@@ -27,6 +27,9 @@ sinks:
     inputs: [made]
 """
 
+SECRETS = fresh_secrets()
+"""Those of all applications here, so that people need not sign in anew for each (tests/support/people.py)."""
+
 
 @dataclass
 class Script:
@@ -76,7 +79,7 @@ def refused(answer: TestResponse, status: int, *fields: str) -> str:
 def app(database_url: str, redis_server: RedisServer, unique_prefix: str) -> Iterator[Flask]:
     """The application on a database of its own, once for each kind."""
     settings = {
-        **fresh_secrets(),
+        **SECRETS,
         "SIGNALBOX_DATABASE_URL": database_url,
         "SIGNALBOX_REDIS_URL": redis_server.url,
         "SIGNALBOX_REDIS_PREFIX": unique_prefix,

@@ -6,14 +6,29 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import requests
+from flask import Flask
 
+from app import create_app
+from app.config import Settings
 from tests.support import PROJECT
+from tests.support.people import make_account
 from tests.support.server import Server, ServerError, clean_environment, fresh_secrets, run_flask
 
 TOKEN = re.compile(r"sbx_api_[0-9a-z]{1,32}_[0-9a-f]{64}\n")
+
+
+def refusal(app: Flask, *arguments: str, typed: str = "") -> str:
+    """What a command that fails says; in this process, since each `flask` imports for a second of its own."""
+    done = app.test_cli_runner().invoke(args=arguments, input=typed)
+    assert done.exit_code not in (0, None)
+    assert isinstance(done.exception, SystemExit), done.exception
+    assert "Error:" in done.output
+    assert "Traceback" not in done.output
+    return done.output
 
 
 def call(server: Server, token: str, path: str, method: str = "GET") -> int:
@@ -23,7 +38,9 @@ def call(server: Server, token: str, path: str, method: str = "GET") -> int:
 
 def test_an_api_token_is_printed_and_nothing_else(server: Server) -> None:
     """On standard output; without options it may do everything, and names may repeat."""
-    tokens = [run_flask(server.settings, "api-token", "create", "same name") for _ in range(2)]
+    tokens = [run_flask(server.settings, "api-token", "create", "same name")]
+    runner = create_app(Settings.from_environ(server.settings)).test_cli_runner()
+    tokens.append(runner.invoke(args=["api-token", "create", "same name"]).stdout)
     for token in tokens:
         assert TOKEN.fullmatch(token), token
         assert call(server, token, "/environments") == 200
@@ -38,14 +55,21 @@ def test_an_api_token_takes_a_role_an_environment_and_an_expiry(server: Server) 
     made = requests.post(
         f"{server.url}/api/v1/environments", json={"name": "for a token"}, headers=headers, timeout=30
     ).json()
+    runner = create_app(Settings.from_environ(server.settings)).test_cli_runner()
+
+    def create(*options: str) -> str:
+        done = runner.invoke(args=["api-token", "create", "t", *options])
+        assert done.exit_code == 0, done.output
+        assert TOKEN.fullmatch(done.stdout)
+        return done.stdout
+
     for environment in (made["id"], made["name"]):
-        options = ("--role", "viewer", "--environment", environment, "--expires", "1h")
-        token = run_flask(server.settings, "api-token", "create", "t", *options)
+        token = create("--role", "viewer", "--environment", environment, "--expires", "1h")
         assert call(server, token, f"/environments/{made['id']}") == 200
         assert call(server, token, "/settings") == 403
         assert call(server, token, "/pipelines", "POST") == 403
     for expires in ("30", "2w", "2999-12-31T12:00:00+02:00"):
-        token = run_flask(server.settings, "api-token", "create", "t", "--expires", expires)
+        token = create("--expires", expires)
         assert call(server, token, "/nodes") == 200
 
 
@@ -60,30 +84,23 @@ def test_an_api_token_takes_a_role_an_environment_and_an_expiry(server: Server) 
         ("--expires", "999999w"),
     ],
 )
-def test_an_option_that_makes_no_sense_is_refused_in_a_sentence(
-    server: Server, options: tuple[str, str]
-) -> None:
+def test_an_option_that_makes_no_sense_is_refused_in_a_sentence(app: Flask, options: tuple[str, str]) -> None:
     """With an exit code other than 0 and no trace."""
-    with pytest.raises(ServerError) as caught:
-        run_flask(server.settings, "api-token", "create", "t", *options)
-    said = str(caught.value)
-    assert "Error:" in said
-    assert "Traceback" not in said
+    refusal(app, "api-token", "create", "t", *options)
 
 
-def test_an_admin_is_made_with_a_password_from_standard_input(server: Server) -> None:
+def test_an_admin_is_made_with_a_password_from_standard_input(app: Flask) -> None:
     """One line; a second account of the address and a password that is too short are refused in a sentence."""
-    run_flask(server.settings, "admin", "create", "Ada@example.org", typed="correct horse battery\nmore\n")
-    for typed, sentence in (
-        ("another password\n", "already an account"),
-        ("\n", "at least 8"),
-        ("", "at least 8"),
-    ):
-        email = "ada@example.org" if "already" in sentence else "bob@example.org"
-        with pytest.raises(ServerError) as caught:
-            run_flask(server.settings, "admin", "create", email, typed=typed)
-        assert sentence in str(caught.value)
-        assert "Traceback" not in str(caught.value)
+    made = app.test_cli_runner().invoke(
+        args=["admin", "create", "Ada@example.org"], input="correct horse battery\nmore\n"
+    )
+    assert made.exit_code == 0, made.output
+    assert "Made the account ada@example.org." in made.output
+    assert "already an account" in refusal(
+        app, "admin", "create", "ada@example.org", typed="another password\n"
+    )
+    for typed in ("\n", ""):
+        assert "at least 8" in refusal(app, "admin", "create", "bob@example.org", typed=typed)
 
 
 @pytest.fixture
@@ -124,20 +141,18 @@ def test_on_a_terminal_the_password_is_asked_for_twice_and_not_shown(
     assert b"battery" not in said
 
 
-def test_without_the_schema_the_command_says_how_to_make_it(server: Server, tmp_path: object) -> None:
-    """A sentence instead of a trace."""
-    settings = {**server.settings, "SIGNALBOX_DATABASE_URL": f"sqlite:///{tmp_path}/empty.db"}
-    with pytest.raises(ServerError) as caught:
+def test_without_the_schema_the_command_says_how_to_make_it(tmp_path: Path) -> None:
+    """A sentence on standard error instead of a trace, and exit code 1, seen from outside."""
+    settings = {**fresh_secrets(), "SIGNALBOX_DATABASE_URL": f"sqlite:///{tmp_path}/empty.db"}
+    with pytest.raises(ServerError, match="exited with 1") as caught:
         run_flask(settings, "api-token", "create", "t")
     assert "db upgrade" in str(caught.value)
     assert "Traceback" not in str(caught.value)
 
 
-def test_the_setup_code_is_printed_while_there_is_no_account(sqlite_url: str) -> None:
+def test_the_setup_code_is_printed_while_there_is_no_account(app: Flask) -> None:
     """On standard output and alone; afterwards it is refused in a sentence."""
-    settings = {**fresh_secrets(), "SIGNALBOX_DATABASE_URL": sqlite_url}
-    printed = run_flask(settings, "admin", "setup-code")
-    assert re.fullmatch(r"[a-z2-7]{4}(-[a-z2-7]{4}){3}\n", printed)
-    run_flask(settings, "admin", "create", "ada@example.org", typed="correct horse\n")
-    with pytest.raises(ServerError, match="There is an account already"):
-        run_flask(settings, "admin", "setup-code")
+    printed = app.test_cli_runner().invoke(args=["admin", "setup-code"])
+    assert re.fullmatch(r"[a-z2-7]{4}(-[a-z2-7]{4}){3}\n", printed.stdout)
+    make_account(app, "ada@example.org", "correct horse", "admin")
+    assert "There is an account already" in refusal(app, "admin", "setup-code")

@@ -8,14 +8,23 @@ from pathlib import Path
 import pytest
 import redis
 
-from app import doctor
+from app import create_app, doctor
+from app.config import Settings
 from tests.support import PROJECT
 from tests.support.server import clean_environment, fresh_secrets
 from tools.redis_server import RedisServer
 
 
 def consult(settings: Mapping[str, str]) -> tuple[int, dict[str, str]]:
-    """The exit code, and for each subject the line without it."""
+    """The exit code, and for each subject the line without it; in this process, which has imported all of it."""
+    app = create_app(Settings.from_environ({**fresh_secrets(), **settings}))
+    done = app.test_cli_runner().invoke(args=["doctor"])
+    assert not done.stderr, done.stderr
+    return done.exit_code, lines_of(done.stdout)
+
+
+def consult_from_outside(settings: Mapping[str, str]) -> tuple[int, dict[str, str]]:
+    """As `consult`, by the command that an operator types."""
     done = subprocess.run(
         [sys.executable, "-m", "flask", "--app", "wsgi", "doctor"],
         cwd=PROJECT,
@@ -25,17 +34,21 @@ def consult(settings: Mapping[str, str]) -> tuple[int, dict[str, str]]:
         timeout=60,
     )
     assert not done.stderr, done.stderr
+    return done.returncode, lines_of(done.stdout)
+
+
+def lines_of(said: str) -> dict[str, str]:
     lines = {}
-    for line in done.stdout.splitlines():
+    for line in said.splitlines():
         level, _, rest = line.partition(" ")
         about, _, text = rest.strip().partition(": ")
         lines[about] = f"{level} {text}"
-    return done.returncode, lines
+    return lines
 
 
 def test_where_all_is_well_it_says_so_and_succeeds(own_redis: RedisServer, sqlite_url: str) -> None:
     """With the settings that docs/operations.md asks for."""
-    code, lines = consult(
+    code, lines = consult_from_outside(
         {
             "SIGNALBOX_DATABASE_URL": sqlite_url,
             "SIGNALBOX_REDIS_URL": own_redis.url,

@@ -8,10 +8,9 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from app import accounts
-from app.audit import COMMAND_LINE
 from tests.app.conftest import Script
 from tests.app.test_secrets import NAMING, PEM, Vault, deploy, make_pipeline, pem
+from tests.support.people import admit, make_account
 
 PASSWORD = "a long enough password"
 
@@ -21,10 +20,9 @@ class Person:
 
     def __init__(self, app: Flask, role: str) -> None:
         email = f"{role}@example.org"
-        with app.app_context():
-            accounts.create_account(email, PASSWORD, role, COMMAND_LINE)
         self.client: FlaskClient = app.test_client()
-        self.send("/sign-in", email=email, password=PASSWORD)
+        make_account(app, email, PASSWORD, role)
+        admit(app, self.client, email, lambda: self.send("/sign-in", email=email, password=PASSWORD))
 
     def send(self, path: str, page: str = "/sign-in", **fields: object) -> TestResponse:
         """A form of `page`, sent to `path`; the page that this leads to."""

@@ -65,6 +65,7 @@ class DemoProcess:
         url, email, password = self.login
         session = requests.Session()
         session.trust_env = False
+        session.headers["Connection"] = "close"  # the server ends idle ones, perhaps as we send
         form = session.get(f"{url}/sign-in", timeout=30).text
         found = re.search(r'name="csrf_token"[^>]*value="([^"]+)"', form)
         assert found, form

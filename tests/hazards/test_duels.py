@@ -42,6 +42,7 @@ def fleet_page(fleet: Fleet, path: str = "/") -> str:
     """What an operator's browser shows."""
     fleet.server.create_admin("admin@example.org", PASSWORD)
     with requests.Session() as session:
+        session.headers["Connection"] = "close"  # the server ends idle ones, perhaps as we send
         form = session.get(f"{fleet.server.url}/sign-in", timeout=10)
         token = re.search(r'name="csrf_token" value="([^"]+)"', form.text)
         assert token is not None

@@ -13,7 +13,7 @@ def test_metrics_cover_all_workers_and_forget_the_dead(own_fleet: Fleet) -> None
     for agent in agents:
         own_fleet.connect(agent)
     own_fleet.until_connected(agents)
-    assert own_fleet.metrics()['signalbox_sockets{transport="ws"}'] == 8
+    until(lambda: own_fleet.metrics().get('signalbox_sockets{transport="ws"}') == 8, what="all in the gauge")
     own_fleet.operator.deploy(own_fleet.pipeline_id)
     metrics = until(
         lambda: (found := own_fleet.metrics()).get("signalbox_nudge_seconds_count") == 8 and found,

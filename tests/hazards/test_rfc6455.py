@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import pytest
@@ -28,6 +28,7 @@ from tests.support.websocket_client import (
 )
 
 SECTIONS = sorted({case.section for case in (*BROKEN.values(), *CLOSING.values())})
+STAY_SECONDS = 2.0
 CONNECT_SECONDS = 30.0
 
 
@@ -67,13 +68,28 @@ class Crowd:
         self._fleet = fleet
         self._url = f"{fleet.operator.url}/api/agent/ws"
         self._revision = fleet.agent().config().json()["configRevision"]
+        self._stays_until = 0.0
         self.neighbours = self._find_neighbours()
 
     def connect(self, count: int) -> list[WebSocketClient]:
         tokens = enroll_many(self._fleet.server.settings, self._fleet.environment_id, count)
-        clients = [self._connect(token) for token in tokens]
-        self._fleet.opened += clients
+        clients: list[WebSocketClient] = []
+        for token in tokens:
+            clients.append(self._connect(token))
+            self._fleet.opened.append(clients[-1])
+            self._stay(clients)
         return clients
+
+    def _stay(self, clients: Sequence[WebSocketClient] = ()) -> None:
+        """Now and then a pong of *clients* and of the neighbours, whom nobody reads while others are busy for long.
+
+        The server drops whoever was pinged and sent none within ten seconds.
+        """
+        if time.monotonic() < self._stays_until:
+            return
+        for client in [*clients, *self.neighbours]:
+            client.send_frame(PONG, b"")
+        self._stays_until = time.monotonic() + STAY_SECONDS
 
     def _connect(self, token: str) -> WebSocketClient:
         deadline = time.monotonic() + CONNECT_SECONDS
@@ -107,12 +123,15 @@ class Crowd:
         """
         for client in clients:
             client.wait_acknowledged()
+            self._stay()
         for payload in (b"one", b"two"):
             for neighbour in self.neighbours:
                 neighbour.send_frame(PING, payload)
             for neighbour in self.neighbours:
                 while (frame := neighbour.read_frame()).payload != payload:
                     assert is_keepalive(frame), frame
+                    if frame.opcode == PING:
+                        neighbour.send_frame(PONG, b"")
                 assert frame.opcode == PONG
 
     def attempt(self, cases: dict[str, Case]) -> list[Attempt]:
@@ -127,6 +146,7 @@ class Crowd:
                     attempt.client.send_segment(data)
                 except ConnectionError:
                     pass  # refused already by its first part, and closed; what it read tells
+                self._stay()
             self.until_read([attempt.client for attempt in attempts])
         return attempts
 

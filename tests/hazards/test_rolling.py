@@ -95,6 +95,8 @@ class Deploying(threading.Thread):
     def run(self) -> None:
         number = 0
         session = requests.Session()
+        # Kept connections are the others' affair; one that idles for the server's second may end as we send.
+        session.headers["Connection"] = "close"
         session.headers["Authorization"] = self._fleet.operator.session.headers["Authorization"]
         path = f"/api/v1/pipelines/{self._fleet.pipeline_id}/deploy"
         while not self._is_over:
@@ -165,8 +167,8 @@ def test_a_reload_and_a_rolling_restart_fail_no_request_and_lose_no_deploy(
             deploying.end()
         assert both.failures == []
         assert deploying.failures == []
-        assert alone.answered > 20
-        assert len(deploying.versions) == deploying.versions[-1] > 10
+        assert alone.answered > 5, "the reload was met by requests"
+        assert len(deploying.versions) == deploying.versions[-1] > 3
         until(
             lambda: swarm.connected() == swarm.heard_since(deploying.last_began) == SOCKETS,
             what="the last version's reaching all",

@@ -13,7 +13,7 @@ from app.push.redis_gate import RedisGate
 from tests.conftest import StartServer
 from tests.hazards.conftest import Fleet, MakeFleet
 from tests.support.swarm import Swarm, enroll
-from tests.support.until import until
+from tests.support.until import PATIENCE_SECONDS, until
 from tests.support.websocket_client import WebSocketClient, WebSocketClientError
 
 READERS = 200
@@ -101,11 +101,12 @@ def test_nobody_waits_for_a_slow_agent(fleet: Fleet) -> None:
 
 
 def read_all(client: WebSocketClient) -> list[str]:
-    """The types of all messages, until none comes for a moment."""
-    types = []
+    """The types of all messages: up to a nudge, after which none comes for a moment."""
+    types: list[str] = []
     try:
         while True:
-            types.append(client.read_message(seconds=3.0)["type"])
+            patience = 3.0 if "config_changed" in types else PATIENCE_SECONDS
+            types.append(client.read_message(seconds=patience)["type"])
     except TimeoutError:
         return types
     except WebSocketClientError as error:

@@ -39,7 +39,7 @@ def up_to_date(fleet: Fleet) -> tuple[AgentByHand, EventStream]:
     # Looks come one after the other: once a later one has nudged, that at our agent is over too.
     other = EventStream.connect(fleet.operator.url, fleet.agent().token)
     fleet.opened.append(other)
-    assert other.read_event(seconds=10)[1]["reason"] == "connected"
+    assert other.read_event()[1]["reason"] == "connected"
     return agent, client
 
 

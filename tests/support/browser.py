@@ -6,13 +6,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 """The names that tools/bootstrap.sh looks for as well."""
 
 # It shall speak to the server under test and to nobody else.
 _QUIET = ("--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-quic")
+
+# Playwright's own five seconds are for a machine that does nothing else; what comes is not waited for longer.
+expect.set_options(timeout=40_000)
 
 
 class NoChromiumError(Exception):

@@ -4,6 +4,7 @@ import base64
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -12,6 +13,7 @@ from typing import TypeVar
 
 import psutil
 import requests
+from flask import Flask
 
 from app import accounts, create_app
 from app.audit import COMMAND_LINE
@@ -19,6 +21,7 @@ from app.config import Settings
 from app.database import db
 from tests.support import PROJECT
 from tests.support.leaks import MARK
+from tests.support.people import make_account
 from tests.support.until import until
 from tools.child_process import ChildProcess
 from tools.reserved_port import ReservedPort
@@ -145,18 +148,18 @@ class Server:
 
     def create_admin(self, email: str, password: str) -> None:
         """An operator who may do everything, made as the command does it."""
-        self._in_application(lambda: accounts.create_account(email, password, "admin", COMMAND_LINE))
+        self._in_application(lambda app: make_account(app, email, password, "admin"))
 
     def create_api_token(self, name: str = "tests") -> str:
         """An API token, made as the command does it: admin, everywhere, for ever."""
-        return self._in_application(lambda: accounts.create_api_token(name, COMMAND_LINE).text)
+        return self._in_application(lambda _app: accounts.create_api_token(name, COMMAND_LINE).text)
 
-    def _in_application(self, work: Callable[[], T]) -> T:
+    def _in_application(self, work: Callable[[Flask], T]) -> T:
         """*work* on the server's database; in this process, since each `flask` takes a second of its own."""
         app = create_app(Settings.from_environ(self.settings))
         with app.app_context():
             try:
-                return work()
+                return work(app)
             finally:
                 db.session.remove()
                 db.engine.dispose()
@@ -168,6 +171,11 @@ class Server:
             raise ServerError(
                 f"the server exited with {code} before it was ready:\n{self.process.log_tail(40)}"
             )
+        try:
+            # Before anything listens this is all, and cheap: to look for the workers is to look at all processes.
+            socket.create_connection((self._port.host, self._port.port), 5).close()
+        except OSError:
+            return False
         if len(self.worker_pids()) < self.workers:
             return False
         try:

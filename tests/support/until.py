@@ -8,6 +8,10 @@ T = TypeVar("T")
 
 PATIENCE_SECONDS = 30.0
 """How long to wait for what comes at once on an idle machine: it costs nothing when it comes."""
+LONGEST_PAUSE = 0.1
+"""Seconds; a probe is often a request, and fifty of them a second take half a core from what is waited for."""
+PAUSES_A_WAIT = 20
+"""A pause grows to this part of what was waited already: nothing is seen later than by a twentieth."""
 
 
 def until(
@@ -20,12 +24,14 @@ def until(
 ) -> T:
     """Call `probe` until it answers something true, and return that.
 
-    `seconds` is the deadline and `every` the pause between two calls. Exceptions of the types in `tolerate`
+    `seconds` is the deadline and `every` the first pause between two calls; pauses grow with what was waited, up
+    to a tenth of a second. Exceptions of the types in `tolerate`
     count as "not yet". Raises AssertionError with the last value or exception when the deadline has passed;
     the probe is called at least once, and once more at the deadline.
     """
     __tracebackhide__ = True  # a failure is shown where the test waits
-    deadline = time.monotonic() + seconds
+    began = time.monotonic()
+    deadline = began + seconds
     while True:
         late = time.monotonic() >= deadline
         cause: Exception | None = None
@@ -40,4 +46,5 @@ def until(
             last = f"was {value!r}"
         if late:
             raise AssertionError(f"not so after {seconds} s: {what or 'the probe'} {last} at last") from cause
-        time.sleep(every)
+        grown = min((time.monotonic() - began) / PAUSES_A_WAIT, LONGEST_PAUSE)
+        time.sleep(max(every, grown))

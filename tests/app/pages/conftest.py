@@ -9,10 +9,11 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from app import accounts, create_app, enrollment, pipelines
+from app import create_app, enrollment, pipelines
 from app.audit import COMMAND_LINE
 from app.config import Settings
 from app.database import db
+from tests.support.people import admit, make_account
 from tests.support.server import fresh_secrets
 from tools.redis_server import RedisServer
 
@@ -27,6 +28,8 @@ sinks:
     type: blackhole
     inputs: [requests]
 """
+SECRETS = fresh_secrets()
+"""Those of all applications here: a session of one test is good for the account of the same id in another's."""
 
 Make = Callable[..., Flask]
 SignIn = Callable[..., "Visitor"]
@@ -55,7 +58,7 @@ def make_app(sqlite_url: str, redis_server: RedisServer, unique_prefix: str) -> 
 
     def make(**settings: str) -> Flask:
         environ = {
-            **fresh_secrets(),
+            **SECRETS,
             "SIGNALBOX_DATABASE_URL": sqlite_url,
             "SIGNALBOX_REDIS_URL": redis_server.url,
             "SIGNALBOX_REDIS_PREFIX": unique_prefix,
@@ -84,13 +87,18 @@ def sign_in(app: Flask) -> SignIn:
 
     def sign_in(role: str = "admin") -> Visitor:
         email = f"{role}@example.org"
-        if role not in known:
-            with app.app_context():
-                accounts.create_account(email, PASSWORD, role, COMMAND_LINE)
-            known.add(role)
         visitor = Visitor(app.test_client())
-        answer = visitor.post("/sign-in", "/sign-in", email=email, password=PASSWORD)
-        assert answer.status_code == 302
+
+        def by_the_form() -> None:
+            answer = visitor.post("/sign-in", "/sign-in", email=email, password=PASSWORD)
+            assert answer.status_code == 302
+
+        if role in known:
+            by_the_form()
+        else:
+            make_account(app, email, PASSWORD, role)
+            admit(app, visitor.client, email, by_the_form)
+            known.add(role)
         return visitor
 
     return sign_in

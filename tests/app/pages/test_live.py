@@ -99,6 +99,7 @@ def test_open_pages_do_not_hold_up_a_server_that_stops(start_server: StartServer
     server = start_server()
     server.create_admin("admin@example.org", PASSWORD)
     with requests.Session() as session:
+        session.headers["Connection"] = "close"  # the server ends idle ones, perhaps as we send
         form = session.get(f"{server.url}/sign-in", timeout=10)
         token = re.search(r'name="csrf_token" value="([^"]+)"', form.text)
         assert token is not None
