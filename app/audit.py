@@ -1,4 +1,4 @@
-"""Writing the audit log, in the transaction of the change that it records, which also chains it (ADR 23)."""
+"""Writing the audit log, in the transaction of the change that it records, which also chains it (ADR 21)."""
 
 from __future__ import annotations
 

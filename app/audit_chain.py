@@ -1,4 +1,4 @@
-"""The audit log as a chain: each entry's hash covers the entry and the hash before it (ADR 23).
+"""The audit log as a chain: each entry's hash covers the entry and the hash before it (ADR 21).
 
 Whoever changes, removes or inserts an entry afterwards breaks every hash from there on. Somebody who may write to
 the database could compute them anew; so each link is also a line in the server's log, and ``flask audit verify

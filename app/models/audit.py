@@ -14,7 +14,7 @@ from app.models.columns import Id, JsonColumn, Moment
 class AuditEntry(Base):
     """Who changed what, when, from where. Never holds a secret.
 
-    Triggers refuse to delete an entry, or to change one that is in the chain (migration 0011; a migration that
+    Triggers refuse to delete an entry, or to change one that is in the chain (migration 0008; a migration that
     makes SQLite copy this table has to make them again).
     """
 

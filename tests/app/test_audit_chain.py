@@ -201,7 +201,7 @@ def test_the_log_from_before_the_chain_is_chained_by_the_migration(
 ) -> None:
     """Down and up again: the same entries in the order of their ids, hashed as today's code hashes them."""
     with app.app_context():
-        downgrade(revision="0011")
+        downgrade(revision="0008")
         downgrade(revision="-1")
         upgrade()
     code, exported, _ = run(app, "export")
