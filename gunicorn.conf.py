@@ -27,7 +27,7 @@ if not os.path.basename(_metrics_folder).startswith(f"signalbox-metrics-{os.getp
 
 from prometheus_client import multiprocess
 
-from app import switchboard_process
+from app import background, switchboard_process
 from app.access_log import JsonAccessLogger
 from app.config import Settings, SettingsError
 from app.crew import crew
@@ -78,12 +78,14 @@ def pre_fork(server, worker):
 
 
 def post_worker_init(worker):
-    """Start this worker's switchboard."""
+    """Start this worker's switchboard, and what it does in the background."""
     switchboard_process.of(worker.wsgi).start(worker.signalbox_id, switchboard_process.worker_label())
+    background.start(worker.wsgi, worker.signalbox_id)
 
 
 def worker_exit(server, worker):
     """Say goodbye to the sockets that are left. gunicorn does not know of them (hazard 15)."""
+    background.stop()
     wsgi = getattr(worker, "wsgi", None)
     board = switchboard_process.of(wsgi) if wsgi is not None else None
     if board is not None and board.worker is not None:

@@ -1,4 +1,4 @@
-"""Writing the audit log, in the transaction of the change that it records."""
+"""Writing the audit log, in the transaction of the change that it records, which also chains it (ADR 21)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from app import audit_chain
 from app.clock import utc_now
+from app.database import do_last
 from app.ids import new_id
 from app.models import AuditEntry
 
@@ -53,3 +55,4 @@ def record(
             detail=detail,
         )
     )
+    do_last(session, audit_chain.seal)

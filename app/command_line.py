@@ -1,20 +1,21 @@
-"""The commands of ``flask --app wsgi``: accounts and API tokens, ``secrets reencrypt``, ``doctor``."""
+"""The commands of ``flask --app wsgi``: accounts and API tokens, ``secrets reencrypt``, ``audit``, ``doctor``."""
 
 from __future__ import annotations
 
+import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, TextIO, TypeVar
 
 import click
 from flask import Flask, current_app
 from flask.cli import AppGroup, with_appcontext
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
-from app import accounts, doctor, environments, first_account, reencryption, setup_code
+from app import accounts, audit_chain, doctor, environments, first_account, reencryption, setup_code
 from app.audit import COMMAND_LINE
 from app.clock import rfc3339, utc_now
 from app.database import db
@@ -25,11 +26,13 @@ Result = TypeVar("Result")
 
 _SPAN = re.compile(r"(\d{1,6})([smhdw]?)")
 """A number and its unit; days where there is none."""
+_HASH = re.compile("[0-9a-f]{64}")
 _UNITS = {"": "days", "s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 admin = AppGroup("admin", help="Accounts of people who operate the fleet.")
 api_token = AppGroup("api-token", help="Tokens with which scripts use the operator API.")
 secrets = AppGroup("secrets", help="What is stored encrypted.")
+audit = AppGroup("audit", help="The audit log as a chain in which nothing can be changed unseen.")
 SHOWN_EVERY = 100
 """Values between two lines of progress."""
 
@@ -39,6 +42,7 @@ def register_commands(app: Flask) -> None:
     app.cli.add_command(admin)
     app.cli.add_command(api_token)
     app.cli.add_command(secrets)
+    app.cli.add_command(audit)
     app.cli.add_command(examine_surroundings)
 
 
@@ -128,6 +132,58 @@ def reencrypt_secrets() -> None:
     )
     if report.failures:
         sys.exit(1)
+
+
+@audit.command("verify")
+@click.option("--head", metavar="N:HASH", help="A link that was kept elsewhere and that the chain must hold.")
+@click.option(
+    "--file", type=click.File(encoding="utf-8"), help="Verify an exported chain (- for standard input)."
+)
+@_in_one_sentence
+def verify_audit(head: str | None, file: TextIO | None) -> None:
+    """Compute the chain of the audit log anew; exit with 1 and the first broken place if it does not hold.
+
+    Prints the newest link: keep it where this server cannot write, and give it with --head the next time.
+    """
+    expected = _audit_link(head) if head is not None else None
+
+    def progress(number: int) -> None:
+        click.echo(f"{number} entries", err=True)
+
+    if file is not None:
+        finding = audit_chain.check(_exported(file), expected, progress=progress)
+    else:
+        finding = audit_chain.verify(expected, progress)
+    for fault in finding.faults:
+        click.echo(fault, err=True)
+    if finding.faults:
+        click.echo(f"The first {finding.entries} entries hold.", err=True)
+        sys.exit(1)
+    click.echo(f"All {finding.entries} entries hold. The newest link is {finding.head[0]}:{finding.head[1]}")
+
+
+@audit.command("export")
+@click.option("--after", type=click.IntRange(min=0), default=0, help="Only entries behind this number.")
+@_in_one_sentence
+def export_audit(after: int) -> None:
+    """Print the chain on standard output: one JSON object a line, oldest first, each with its number and hash."""
+    for link in audit_chain.read(after):
+        click.echo(json.dumps(link.as_json(), sort_keys=True))
+
+
+def _audit_link(text: str) -> tuple[int, str]:
+    number, _, hash_ = text.strip().partition(":")
+    if not number.isdecimal() or not _HASH.fullmatch(hash_):
+        raise click.BadParameter("it is a number, a colon and 64 hexadecimal digits", param_hint="--head")
+    return int(number), hash_
+
+
+def _exported(file: TextIO) -> Iterator[audit_chain.Link]:
+    for number, line in enumerate(file, start=1):
+        try:
+            yield audit_chain.Link.from_json(json.loads(line))
+        except ValueError as error:
+            raise click.ClickException(f"Line {number} cannot be read: {error}.") from error
 
 
 @click.command("doctor")

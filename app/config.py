@@ -9,6 +9,7 @@ import base64
 import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -65,6 +66,9 @@ class Settings:
 
     agent_file: Path
     """``SIGNALBOX_AGENT_FILE``: what ``make agent`` has built, its ``.json`` beside it; default in ``dist/``."""
+    webhook_networks: tuple[IPv4Network | IPv6Network, ...]
+    """``SIGNALBOX_WEBHOOK_NETWORKS``: networks, by comma, into which webhooks may go although they are not public,
+    also without TLS; default none."""
     log_level: str
     """``SIGNALBOX_LOG_LEVEL``: ``debug``, ``info``, ``warning`` or ``error``; default ``info``."""
 
@@ -133,6 +137,7 @@ class Settings:
             metrics_token=text("SIGNALBOX_METRICS_TOKEN"),
             access_log=text("SIGNALBOX_ACCESS_LOG"),
             agent_file=Path(text("SIGNALBOX_AGENT_FILE") or ROOT / "dist" / "signalbox-agent.pyz").absolute(),
+            webhook_networks=_networks(text("SIGNALBOX_WEBHOOK_NETWORKS")),
             log_level=log_level,
         )
 
@@ -140,6 +145,16 @@ class Settings:
     def is_sqlite(self) -> bool:
         """Whether the database is a SQLite file."""
         return self.database_url.startswith("sqlite")
+
+
+def _networks(value: str | None) -> tuple[IPv4Network | IPv6Network, ...]:
+    try:
+        return tuple(ip_network(part.strip()) for part in (value or "").split(",") if part.strip())
+    except ValueError as error:
+        raise SettingsError(
+            "Cannot start: SIGNALBOX_WEBHOOK_NETWORKS must be networks such as 10.1.0.0/16 or fd00::/8,"
+            f" by comma ({error})."
+        ) from None
 
 
 def _redis_url(value: str) -> str:

@@ -27,6 +27,9 @@ from app.errors import UnavailableError
 
 Result = TypeVar("Result")
 
+LastWork = Callable[[Session], Callable[[], None]]
+"""Done at the end of a transaction; what it returns is called once that is committed."""
+
 BUSY_DEADLINE_SECONDS = 5.0
 POSTGRES_OPTIONS = (
     "-c statement_timeout=15000 -c lock_timeout=5000 -c idle_in_transaction_session_timeout=30000"
@@ -56,6 +59,7 @@ class DatabaseBusyError(UnavailableError):
 
 
 db = SQLAlchemy(model_class=Base)
+_LAST = "signalbox.last"
 _writer = threading.Lock()
 _engine: ContextVar[Engine | None] = ContextVar("engine", default=None)
 
@@ -174,12 +178,26 @@ def snapshot(work: Callable[[Session], Result]) -> Result:
     return _until_not_busy(read)
 
 
+def do_last(session: Session, work: LastWork) -> None:
+    """Let *work* be the last thing that this session's ``transaction`` does, once however often it is asked for.
+
+    For what takes a lock that all transactions of a kind share: whoever takes it last waits for nothing while
+    holding it. What *work* returns is called after the commit.
+    """
+    asked: list[LastWork] = session.info.setdefault(_LAST, [])
+    if work not in asked:
+        asked.append(work)
+
+
 def _commit(work: Callable[[Session], Result], options: dict[str, Any]) -> Result:
     with Session(current_engine(), expire_on_commit=False) as session:
         session.connection(execution_options=options)
         result = work(session)
+        told = [last(session) for last in session.info.pop(_LAST, ())]
         session.commit()
-        return result
+    for tell in told:
+        tell()
+    return result
 
 
 def _until_not_busy(attempt: Callable[[], Result]) -> Result:

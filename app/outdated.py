@@ -19,6 +19,7 @@ from app.models import (
     Pipeline,
     PipelineVersion,
     SampleRequest,
+    WebhookDelivery,
 )
 
 SEEN = func.coalesce(Node.last_seen_at, Node.enrolled_at)
@@ -114,6 +115,13 @@ def _last_good() -> ColumnElement[int]:
 def channels(before: datetime) -> Select[str]:
     """Push channels that ended before *before*."""
     return select(ChannelSpan.id).where(ChannelSpan.ended_at < before)
+
+
+def webhook_deliveries(before: datetime) -> Select[str]:
+    """What was sent to webhooks, or could not be, and is from before *before*; what waits stays."""
+    return select(WebhookDelivery.id).where(
+        WebhookDelivery.id < first_id_at(before), WebhookDelivery.status != "PENDING"
+    )
 
 
 def nodes(before: datetime) -> Select[str]:

@@ -13,9 +13,11 @@ from app import assembly
 from app.database import snapshot, transaction
 from app.encryption import DecryptionError, Keyring, keyring
 from app.materials import CERTIFICATE, SECRET, UnassembledError
-from app.models import Certificate, Environment, Pipeline, PipelineVersion, Secret
+from app.models import Certificate, Environment, Pipeline, PipelineVersion, Secret, Webhook
+from app.webhooks import PLACE
 
 MODELS: dict[str, type[Secret] | type[Certificate]] = {SECRET: Secret, CERTIFICATE: Certificate}
+EVERY_MODEL = (*MODELS.values(), Webhook)
 
 
 @dataclass(slots=True)
@@ -49,6 +51,14 @@ def reencrypt(progress: Callable[[int, int], None]) -> Report:
             environment_id, kind, name = place
             report.failures.append(f'The {kind} "{name}" of the environment {environment_id} {error}.')
         progress(number, len(places))
+    for webhook_id in snapshot(lambda session: session.scalars(select(Webhook.id)).all()):
+        try:
+            if transaction(lambda session, id=webhook_id: _renew_webhook(session, id)):  # type: ignore[misc]
+                report.done += 1
+            else:
+                report.unchanged += 1
+        except DecryptionError as error:
+            report.failures.append(f"The secret of the webhook {webhook_id} {error}.")
     for environment_id in snapshot(lambda session: session.scalars(select(Environment.id)).all()):
         report.remembered += transaction(
             lambda session, id=environment_id: _remember(session, id)  # type: ignore[misc]
@@ -60,7 +70,7 @@ def count_unreadable(session: Session, keys: Keyring) -> int:
     """How many values were encrypted with none of *keys*."""
     counts = [
         count
-        for model in MODELS.values()
+        for model in EVERY_MODEL
         for key_id, count in session.execute(select(model.key_id, func.count()).group_by(model.key_id))
         if not keys.holds(key_id)
     ]
@@ -84,6 +94,14 @@ def _renew(session: Session, environment_id: str, kind: str, name: str) -> bool:
         return False
     value = keyring().open(row.sealed, environment_id, kind, name)
     row.sealed = keyring().seal(value, environment_id, kind, name)
+    return True
+
+
+def _renew_webhook(session: Session, webhook_id: str) -> bool:
+    webhook = session.get(Webhook, webhook_id, with_for_update=True)
+    if webhook is None or webhook.key_id == keyring().key_id:
+        return False
+    webhook.sealed = keyring().seal(keyring().open(webhook.sealed, PLACE, webhook_id), PLACE, webhook_id)
     return True
 
 

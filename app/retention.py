@@ -29,6 +29,7 @@ from app.models import (
     Pipeline,
     PipelineVersion,
     SampleRequest,
+    WebhookDelivery,
 )
 from app.switchboard_process import switchboard
 
@@ -76,6 +77,7 @@ def steps(kept: dict[str, int], now: datetime) -> dict[str, Step]:
         "deployments": _deployments(ago("deploymentDays")),
         "versions": _versions(kept["versionsKept"]),
         "channels": _channels(ago("channelHistoryDays")),
+        "webhook deliveries": _deliveries(ago("webhookDeliveryDays")),
     }
 
 
@@ -201,6 +203,15 @@ def _channels(before: datetime) -> Step:
     def step(session: Session) -> int:
         ids = list(session.scalars(query))
         session.execute(delete(ChannelSpan).where(ChannelSpan.id.in_(ids)))
+        return len(ids)
+
+    return step
+
+
+def _deliveries(before: datetime) -> Step:
+    def step(session: Session) -> int:
+        ids = list(session.scalars(outdated.webhook_deliveries(before).limit(ROWS_A_STEP)))
+        session.execute(delete(WebhookDelivery).where(WebhookDelivery.id.in_(ids)))
         return len(ids)
 
     return step

@@ -76,6 +76,8 @@ def _query(name: str, value: int, now: datetime) -> Select[*tuple[Any, ...]] | N
             return outdated.versions(value)
         case "channelHistoryDays":
             return outdated.channels(ago)
+        case "webhookDeliveryDays":
+            return outdated.webhook_deliveries(ago)
     return None
 
 

@@ -177,6 +177,15 @@ TABLE = (
         14,
     ),
     Described(
+        "webhookDeliveryDays",
+        "Webhook deliveries",
+        "How long it is kept what was sent to webhooks, and how that went; what waits stays.",
+        "days",
+        1,
+        365,
+        14,
+    ),
+    Described(
         "unseenNodeDays",
         "Remove nodes not seen",
         "Nodes not heard of for so many days are deleted, as in a group that scales by itself; 0 keeps all.",

@@ -2,7 +2,7 @@
 
 from app.models.account import Account, ApiToken
 from app.models.action import ActionBatch, NodeAction
-from app.models.audit import AuditEntry
+from app.models.audit import AuditEntry, AuditHead
 from app.models.deployment import Deployment, DeploymentNode
 from app.models.environment import Environment
 from app.models.history import ChannelSpan, MetricsBlock
@@ -11,22 +11,26 @@ from app.models.pipeline import Pipeline, PipelineVersion
 from app.models.sample import SampleFailure, SampleRequest, SampleRequestNode, SampleResult
 from app.models.secret import Certificate, LastAssembled, Secret
 from app.models.setting import Setting
+from app.models.webhook import Lease, Notice, Webhook, WebhookDelivery
 
 __all__ = [
     "Account",
     "ActionBatch",
     "ApiToken",
     "AuditEntry",
+    "AuditHead",
     "Certificate",
     "ChannelSpan",
     "Deployment",
     "DeploymentNode",
     "Environment",
     "LastAssembled",
+    "Lease",
     "MetricsBlock",
     "Node",
     "NodeAction",
     "NodePipeline",
+    "Notice",
     "Pipeline",
     "PipelineVersion",
     "SampleFailure",
@@ -35,4 +39,6 @@ __all__ = [
     "SampleResult",
     "Secret",
     "Setting",
+    "Webhook",
+    "WebhookDelivery",
 ]

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ForeignKey, Index, Integer, String, Text
+from sqlalchemy import ForeignKey, Index, Integer, String, Text, column
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.database import Base
 from app.models.columns import Id, Moment
+
+_IS_OPEN = column("finished_at").is_(None)
 
 
 class Deployment(Base):
     """An act of an operator: which pipeline, to which version (``None``: undeployed), by whom."""
 
     __tablename__ = "deployment"
-    __table_args__ = (Index("ix_deployment_pipeline_id_id", "pipeline_id", "id"),)
+    __table_args__ = (
+        Index("ix_deployment_pipeline_id_id", "pipeline_id", "id"),
+        Index("ix_deployment_open", "id", sqlite_where=_IS_OPEN, postgresql_where=_IS_OPEN),
+    )
 
     id: Mapped[Id] = mapped_column(primary_key=True)
     pipeline_id: Mapped[Id]
@@ -28,6 +33,8 @@ class Deployment(Base):
     push_error: Mapped[str | None] = mapped_column(Text)
     created_by: Mapped[str] = mapped_column(String(253))
     created_at: Mapped[Moment]
+    finished_at: Mapped[Moment | None]
+    """When no node was still to come, or an hour had passed; noted by the watch (``app/watch.py``)."""
 
 
 class DeploymentNode(Base):

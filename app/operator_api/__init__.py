@@ -19,6 +19,7 @@ from app.operator_api import (
     secrets,
     settings,
     taps,
+    webhooks,
 )
 
 MODULES = (
@@ -33,6 +34,7 @@ MODULES = (
     deployments,
     samples,
     settings,
+    webhooks,
     audit,
 )
 

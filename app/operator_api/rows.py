@@ -14,7 +14,7 @@ from app.environments import EnvironmentRow
 from app.fleet import NodeRow
 from app.metrics_figures import host_figures, pipeline_figures
 from app.metrics_points import Point
-from app.models import AuditEntry, ChannelSpan, Pipeline, PipelineVersion
+from app.models import AuditEntry, ChannelSpan, Pipeline, PipelineVersion, WebhookDelivery
 from app.node_actions import ActionRow, Asked
 from app.paging import Page
 from app.rotation import Outcome
@@ -22,6 +22,7 @@ from app.sample_views import Samples
 from app.samples import Asked as SamplesAsked
 from app.secret_store import SecretRow
 from app.targets import Preview
+from app.webhooks import WebhookRow
 
 Row = TypeVar("Row")
 
@@ -133,6 +134,8 @@ def audit_entry(row: AuditEntry) -> dict[str, Any]:
         "environmentId": row.environment_id,
         "subjectId": row.subject_id,
         "detail": row.detail,
+        "sequence": row.sequence,
+        "hash": row.hash,
     }
 
 
@@ -306,4 +309,37 @@ def channel(row: ChannelSpan) -> dict[str, Any]:
         "reason": row.reason,
         "worker": row.worker,
         "address": row.address,
+    }
+
+
+def webhook(row: WebhookRow) -> dict[str, Any]:
+    """A webhook, without its secret."""
+    return {
+        "id": row.id,
+        "environmentId": row.environment_id,
+        "name": row.name,
+        "url": row.url,
+        "events": row.events,
+        "enabled": row.is_enabled,
+        "disabledReason": row.disabled_reason,
+        "createdBy": row.created_by,
+        "createdAt": rfc3339(row.created_at),
+        "waiting": row.waiting,
+    }
+
+
+def webhook_delivery(row: WebhookDelivery) -> dict[str, Any]:
+    """One event for one webhook, and how its last attempt went."""
+    return {
+        "id": row.id,
+        "event": row.event,
+        "status": row.status,
+        "attempts": row.attempts,
+        "nextAttemptAt": rfc3339(row.next_attempt_at) if row.status == "PENDING" else None,
+        "lastStatus": row.last_status,
+        "lastError": row.last_error,
+        "lastMilliseconds": row.last_milliseconds,
+        "createdAt": rfc3339(row.created_at),
+        "finishedAt": rfc3339(row.finished_at),
+        "payload": row.payload,
     }

@@ -135,6 +135,7 @@ class SettingsChanges(Changes):
     deployment_days: Interval = 1
     versions_kept: Interval = 1
     channel_history_days: Interval = 1
+    webhook_delivery_days: Interval = 1
     unseen_node_days: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
 
 
@@ -167,3 +168,21 @@ class NewActions(NewAction):
     selector: str | None = None
     only_failed: bool = False
     max_failures: Annotated[int, Field(ge=0, le=MAX_NODES)] = 0
+
+
+class NewWebhook(Wire):
+    """``POST /webhooks``."""
+
+    name: str
+    url: str
+    events: list[str]
+    environment_id: str | None = None
+
+
+class WebhookChanges(Changes):
+    """``PATCH /webhooks/{id}``."""
+
+    name: str = ""
+    url: str = ""
+    events: list[str] = Field(default_factory=list)
+    enabled: bool = True

@@ -30,6 +30,7 @@ from app.pages import (
     sign_in,
     tail,
     typed_again,
+    webhooks,
     words,
 )
 
@@ -68,6 +69,7 @@ def init_app(app: Flask) -> None:
         samples,
         tail,
         audit,
+        webhooks,
         settings,
     ):
         pages.register_blueprint(module.bp)

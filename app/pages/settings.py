@@ -24,6 +24,7 @@ REMOVED = {
     "sampleDays": ("sample",),
     "deploymentDays": ("deployment",),
     "versionsKept": ("version",),
+    "webhookDeliveryDays": ("webhook delivery", "webhook deliveries"),
     "channelHistoryDays": ("entry on push channels", "entries on push channels"),
     "unseenNodeDays": ("node",),
 }

@@ -133,6 +133,15 @@ ADMINS = {
     "nodes.delete",
     "nodes.revoke",
     "settings.update",
+    "webhooks.listing",
+    "webhooks.create",
+    "webhooks.show",
+    "webhooks.update",
+    "webhooks.delete",
+    "webhooks.rotate",
+    "webhooks.test",
+    "webhooks.deliveries",
+    "webhooks.resend",
 }
 
 
@@ -171,6 +180,7 @@ def test_a_token_of_one_environment_sees_and_touches_only_that_one(app: Flask, s
         own = environments.create("own", COMMAND_LINE).id
     other = script.post("/environments", {"name": "other"})["id"]
     ids = {}
+    hook = {"name": "h", "url": "https://hooks.example/", "events": ["node.back"]}
     for each in (own, other):
         pipeline = script.post("/pipelines", {"environmentId": each, "name": "p", "configYaml": YAML})["id"]
         (agent,) = enroll(script, each, "n")
@@ -195,6 +205,7 @@ def test_a_token_of_one_environment_sees_and_touches_only_that_one(app: Flask, s
             "action-batches": batch,
             "samples": sample,
             "taps": tap.request_id,
+            "webhooks": script.post("/webhooks", {**hook, "environmentId": each})["id"],
         }
     limited = make_script(app, "admin", own)
 
@@ -210,6 +221,8 @@ def test_a_token_of_one_environment_sees_and_touches_only_that_one(app: Flask, s
     for kind in ("pipelines", "nodes"):
         assert limited.get(f"/{kind}", environmentId=other)["items"] == []
     assert {entry["environmentId"] for entry in limited.get("/audit")["items"]} == {own}
+    assert [row["id"] for row in limited.get("/webhooks")["items"]] == [ids[own]["webhooks"]]
+    refused(limited.call("POST", "/webhooks", hook), 403)
     refused(limited.call("POST", "/environments", {"name": "third"}), 403)
     refused(limited.call("GET", "/settings"), 403)
     refused(limited.call("PATCH", "/settings", {"pollIntervalMs": 9000}), 403)

@@ -23,6 +23,7 @@ ALL = {
     "deploymentDays": 180,
     "versionsKept": 100,
     "channelHistoryDays": 14,
+    "webhookDeliveryDays": 14,
     "unseenNodeDays": 0,
 }
 

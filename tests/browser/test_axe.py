@@ -46,6 +46,8 @@ PAGES = {
     "pages.samples.show": "/samples/{sample}",
     "pages.adoption.index": "/adoption",
     "pages.audit.index": "/audit",
+    "pages.webhooks.index": "/webhooks",
+    "pages.webhooks.show": "/webhooks/{webhook}",
     "pages.settings.index": "/settings",
 }
 """By endpoint, an address at which the page has something to show. A new page needs a line here."""
@@ -93,8 +95,12 @@ def filled(operator: Operator, server: Server) -> dict[str, str]:
     agent.heartbeat([{"pipelineId": pipeline, "version": 1, "status": "RUNNING"}], labels={"zone": "a"})
     wanted = {"componentKeys": ["requests"]}
     sample = operator.call("POST", f"/pipelines/{pipeline}/samples", wanted)["requestId"]
+    hook = {"name": "chat", "url": "https://hooks.invalid/", "events": ["node.back"]}
+    webhook = operator.call("POST", "/webhooks", hook)["id"]
+    operator.call("POST", f"/webhooks/{webhook}/test")
     return {
-        "node": agent.node_id, "environment": environment, "pipeline": pipeline, "batch": batch, "sample": sample
+        "node": agent.node_id, "environment": environment, "pipeline": pipeline, "batch": batch, "sample": sample,
+        "webhook": webhook,
     }  # fmt: skip
 
 

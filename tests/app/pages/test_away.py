@@ -8,7 +8,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from app import accounts
+from app import accounts, webhooks
 from app.audit import COMMAND_LINE
 from app.database import db
 from app.ids import new_id
@@ -78,7 +78,10 @@ def test_every_page_works_without_redis(
     told = visitor.get(batch).text
     assert "Asked 1 node, 0 of them told at once. Redis cannot be reached." in told
     assert NOTICE.search(told)
+    with app.app_context():
+        hook, _ = webhooks.create("h", "https://hooks.example/", ["node.back"], COMMAND_LINE)
     named = {
+        "webhook": hook.id,
         "node": node_id, "environment": environment_id, "pipeline": pipeline_id,
         "batch": batch.rpartition("/")[2], "sample": sample.rpartition("/")[2],
     }  # fmt: skip
@@ -101,7 +104,7 @@ def test_every_page_works_without_redis(
 
 def every_answer(client: FlaskClient) -> dict[str, tuple[int, str]]:
     """Status and text of each page, of its stream, and of some of the APIs, by its address."""
-    some = dict.fromkeys(("node", "environment", "pipeline", "batch", "sample"), new_id())
+    some = dict.fromkeys(("node", "environment", "pipeline", "batch", "sample", "webhook"), new_id())
     addresses = [address.format(**some) for address in PAGES.values()]
     addresses += ["/events", "/rows", f"/pipelines/{new_id()}/events", "/sign-in", "/setup"]
     addresses += ["/api/v1/nodes", "/api/v1/environments", "/api/agent/config"]

@@ -16,6 +16,7 @@ from app import (
     pipelines,
     secret_store,
     server_settings,
+    webhooks,
 )
 from app.audit import COMMAND_LINE
 from app.clock import utc_now
@@ -186,6 +187,7 @@ DESTRUCTIVE = {
     "pages.pipelines.undeploy", "pages.pipelines.delete", "pages.nodes.revoke", "pages.nodes.delete",
     "pages.environments.end_token", "pages.environments.delete", "pages.environments.delete_secret",
     "pages.environments.delete_certificate", "pages.environments.rotate_token",
+    "pages.webhooks.delete", "pages.webhooks.new_secret",
 }  # fmt: skip
 """Forms that stand behind a question on their own page."""
 ASKED = {
@@ -195,6 +197,8 @@ ASKED = {
 }  # fmt: skip
 """Forms whose effect is said on a page before, or beside them."""
 HARMLESS = {
+    "pages.webhooks.create", "pages.webhooks.enable", "pages.webhooks.resend", "pages.webhooks.send_test",
+    "pages.webhooks.update",
     "pages.actions.restart", "pages.actions.retry", "pages.adoption.adopt", "pages.editor.check",
     "pages.environments.create", "pages.environments.rename", "pages.first_steps.hide", "pages.pipelines.create",
     "pages.pipelines.import_file", "pages.pipelines.preview", "pages.pipelines.review", "pages.pipelines.save",
@@ -225,10 +229,12 @@ def test_forms_that_end_something_stand_behind_a_question(
         empty = environments.create("empty", COMMAND_LINE).id
         other = pipelines.create(COMMAND_LINE, environment_id=environment_id, name="o", config_yaml=YAML).id
         deploys.deploy(other, COMMAND_LINE)
+        hook, _ = webhooks.create("h", "https://hooks.example/", ["node.back"], COMMAND_LINE)
     seen = set()
     for page in (
         f"/pipelines/{pipeline_id}", f"/pipelines/{other}", f"/nodes/{node_id}", f"/environments/{environment_id}",
         f"/environments/{empty}", f"/environments/{environment_id}/secrets", "/environments",
+        f"/webhooks/{hook.id}",
     ):  # fmt: skip
         for endpoint, before in destructive_forms(app, visitor.client, page):
             seen.add(endpoint)

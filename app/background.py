@@ -1,0 +1,82 @@
+"""What a worker does beside its requests and sockets: send what waits for webhooks, and watch, if it is its turn."""
+
+from __future__ import annotations
+
+import logging
+import random
+from typing import Any
+
+import gevent
+from flask import Flask
+
+from app import watch, webhook_delivery
+from app.clock import utc_now
+from app.errors import UnavailableError
+from app.push.deadlines import deadline
+
+DELIVERY_SECONDS = 1.0
+WATCH_SECONDS = 5.0
+STOP_SECONDS = 2.0
+
+log = logging.getLogger("signalbox.background")
+
+
+class Background:
+    """Two greenlets that no error ends; whatever one has not done the next turn, or another worker, does."""
+
+    def __init__(self, app: Flask, worker_id: str) -> None:
+        self._app = app
+        self._worker_id = worker_id
+        self._greenlets: list[Any] = []
+
+    def start(self) -> None:
+        """In the worker, after the fork."""
+        self._greenlets = [gevent.spawn(self._deliver), gevent.spawn(self._watch)]
+
+    def stop(self) -> None:
+        """End both, and let another worker watch at once. What is being sent is sent again by somebody."""
+        gevent.killall(self._greenlets, block=True, timeout=1.0)
+        try:
+            with deadline(STOP_SECONDS), self._app.app_context():
+                watch.stop(self._worker_id)
+        except Exception as error:
+            log.warning("the watch was not given up: %s", error)
+
+    def _deliver(self) -> None:
+        while True:
+            gevent.sleep(DELIVERY_SECONDS * random.uniform(0.7, 1.3))
+            self._turn(self._deliver_due, "deliver to webhooks")
+
+    def _watch(self) -> None:
+        while True:
+            gevent.sleep(WATCH_SECONDS * random.uniform(0.8, 1.2))
+            self._turn(lambda: watch.watch(self._worker_id), "watch the fleet")
+
+    def _deliver_due(self) -> None:
+        while webhook_delivery.has_due(utc_now()) and webhook_delivery.deliver_due():
+            pass
+
+    def _turn(self, work: Any, name: str) -> None:
+        try:
+            with self._app.app_context():
+                work()
+        except UnavailableError as error:
+            log.warning("cannot %s now: %s", name, error)
+        except Exception:
+            log.exception("cannot %s", name)
+
+
+_background: Background | None = None
+
+
+def start(app: Flask, worker_id: str) -> None:
+    """Start this worker's."""
+    global _background
+    _background = Background(app, worker_id)
+    _background.start()
+
+
+def stop() -> None:
+    """Stop this worker's, if it has begun."""
+    if _background is not None:
+        _background.stop()
