@@ -27,7 +27,12 @@ CANNOT_START = 1
 """What stands in the way may pass: another try, by whatever watches over the agent, may find it gone."""
 MISTAKE = 2
 """A setting or the command line has to be changed first; argparse's number for that too."""
-PACKAGES = {"requests": "requests", "urllib3": "requests", "certifi": "requests", "websocket": "websocket-client"}
+PACKAGES = {
+    "requests": "requests",
+    "urllib3": "requests",
+    "certifi": "requests",
+    "websocket": "websocket-client",
+}
 """What the agent imports that Python lacks, with the name to install it by."""
 WIDTH = 80
 ENV_FILE = Path("/etc/signalbox/agent.env")
