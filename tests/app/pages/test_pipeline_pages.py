@@ -45,6 +45,14 @@ def test_the_list_is_that_of_an_environment_if_asked(
     assert f'href="/pipelines/{pipeline_id}"' not in empty
     assert "No pipelines in this environment yet" in empty
     assert "Show all pipelines" in empty
+    assert f'href="/pipelines/new?environment={other_id}"' in empty
+    form = visitor.get(f"/pipelines/new?environment={other_id}").text
+    assert f'<option value="{other_id}" selected>' in form
+    assert f"/pipelines/new?starter={STARTERS[1].key}&amp;environment={other_id}" in form
+    sent = {"name": "another", "environment_id": other_id, "config_yaml": YAML, "node_selector": ""}
+    made = visitor.post("/pipelines/new", "/pipelines/new", **sent).location
+    assert made is not None
+    assert "Next: deploy it." in visitor.get(made).text
 
 
 def test_a_file_is_imported_into_the_form(app: Flask, sign_in: SignIn, environment_id: str) -> None:
