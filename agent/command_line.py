@@ -27,6 +27,13 @@ CANNOT_START = 1
 """What stands in the way may pass: another try, by whatever watches over the agent, may find it gone."""
 MISTAKE = 2
 """A setting or the command line has to be changed first; argparse's number for that too."""
+PACKAGES = {
+    "requests": "requests",
+    "urllib3": "requests",
+    "certifi": "requests",
+    "websocket": "websocket-client",
+}
+"""What the agent imports that Python lacks, with the name to install it by."""
 WIDTH = 80
 ENV_FILE = Path("/etc/signalbox/agent.env")
 
@@ -153,6 +160,21 @@ def main(link_timing: LinkTiming | None = None, update_timing: UpdateTiming | No
     except StoreError as error:
         print(error, file=sys.stderr)
         return CANNOT_START
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] not in PACKAGES:
+            raise
+        print(_missing(error.name), file=sys.stderr)
+        return CANNOT_START
+
+
+def _missing(module: str) -> str:
+    needed = " ".join(dict.fromkeys(PACKAGES.values()))
+    return (
+        f"{sys.executable} has no package {PACKAGES[module.partition('.')[0]]}. Either install what the agent needs, "
+        f"for instance in a virtual environment: pip install {needed}; or run the one file "
+        "signalbox-agent.pyz, which brings it along: `make agent` beside the server builds it, and the server "
+        "then offers it under /agent/signalbox-agent.pyz."
+    )
 
 
 def program() -> str:

@@ -23,6 +23,8 @@ class FirstSteps:
     """Some pipeline was deployed, whatever became of it."""
     pipeline_id: str | None
     """The newest pipeline."""
+    environment_id: str | None
+    """The newest environment."""
 
     @property
     def are_done(self) -> bool:
@@ -33,6 +35,7 @@ class FirstSteps:
 def look() -> FirstSteps:
     """How far this server has come; costs the same at any size."""
     newest = select(Pipeline.id).order_by(Pipeline.id.desc()).limit(1).scalar_subquery()
+    newest_environment = select(Environment.id).order_by(Environment.id.desc()).limit(1).scalar_subquery()
     query = select(
         exists(select(Environment.id)),
         exists(select(Environment.id).where(Environment.enrollment_digest.is_not(None))),
@@ -40,8 +43,11 @@ def look() -> FirstSteps:
         exists(select(Pipeline.id)),
         exists(select(PipelineVersion.pipeline_id)),
         newest,
+        newest_environment,
     )
-    environment, token, node, pipeline, deploy, pipeline_id = snapshot(
+    environment, token, node, pipeline, deploy, pipeline_id, environment_id = snapshot(
         lambda session: session.execute(query).one()
     )
-    return FirstSteps(bool(environment), bool(token), bool(node), bool(pipeline), bool(deploy), pipeline_id)
+    return FirstSteps(
+        bool(environment), bool(token), bool(node), bool(pipeline), bool(deploy), pipeline_id, environment_id
+    )

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from markupsafe import Markup, escape
 
-WIDTH, HEIGHT = 480, 150
+WIDTH, HEIGHT = 360, 120
 LEFT, RIGHT, TOP, BOTTOM = 68, 8, 8, 20
 LINES = 3
 """Of the scale, without zero."""

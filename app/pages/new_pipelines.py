@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from flask import redirect, render_template, request, url_for
+from flask import flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from app import environments, pipeline_yaml, pipelines, starter_pipelines, vector_file
@@ -42,6 +42,7 @@ def create() -> ResponseReturnValue:
         )
     except SignalboxError as error:
         return _page(draft, error), error.status
+    flash(f"Made the pipeline {pipeline.name}, a draft that runs nowhere yet. Next: deploy it.", "good")
     return redirect(url_for("pages.pipelines.show", pipeline_id=pipeline.id))
 
 

@@ -56,9 +56,11 @@ class Draft:
 
 @bp.get("")
 def index() -> ResponseReturnValue:
-    """All pipelines, newest first."""
-    page = pipelines.listing(limit=100, cursor=request.args.get("cursor") or None)
+    """All pipelines, or those of ``?environment=``, newest first."""
+    chosen = request.args.get("environment") or None
+    page = pipelines.listing(environment_id=chosen, limit=100, cursor=request.args.get("cursor") or None)
     known = environments.choices()
+    names = {environment.id: environment.name for environment in known}
     return render_template(
         "pipelines/index.html",
         pipelines=page.items,
@@ -66,7 +68,9 @@ def index() -> ResponseReturnValue:
         starters=STARTERS,
         next_cursor=page.next_cursor,
         environments=known,
-        environment_names={environment.id: environment.name for environment in known},
+        environment_names=names,
+        chosen=chosen,
+        chosen_name=names.get(chosen or ""),
     )
 
 

@@ -26,16 +26,18 @@ export function hints(lines, line, ch, names) {
     const { outputs, own } = components(lines, line);
     return answer(matching(outputs.filter((name) => name !== own), input), ch - input.length, ch);
   }
-  const value = /:\s+["']?([A-Z]{1,6})$/.exec(before);
-  return value && answer(matching(["SECRET[", "CERT["], value[1]), ch - value[1].length, ch);
+  const value = /:\s+["']?([A-Z]{2,6})$/.exec(before);
+  return value && answer(["SECRET[", "CERT["].filter((name) => name.startsWith(value[1])), ch - value[1].length, ch);
 }
 
 function answer(list, from, to) {
   return list.length ? { list: list.slice(0, MOST), from, to } : null;
 }
 
+/** None where a whole name has been typed: Enter must break the line then, and not put another name in its place. */
 function matching(names, start) {
-  const found = names.filter((name) => name.startsWith(start) && name !== start);
+  if (names.includes(start)) return [];
+  const found = names.filter((name) => name.startsWith(start));
   const others = names.filter((name) => start !== "" && !name.startsWith(start) && name.includes(start));
   return [...found, ...others];
 }

@@ -21,6 +21,18 @@ function tellTimes() {
     const text = ago(Date.parse(time.dateTime));
     if (time.textContent !== text) time.textContent = text;
   }
+  for (const time of document.querySelectorAll("time[data-since]")) {
+    const moment = Date.parse(time.dateTime);
+    const text = `${clock(moment)} (${ago(moment)})`;
+    if (time.textContent !== text) time.textContent = text;
+  }
+}
+
+/** What a clock of the reader's shows, with the day where that is another one. */
+function clock(moment) {
+  const at = new Date(moment);
+  const isToday = at.toDateString() === new Date().toDateString();
+  return isToday ? at.toLocaleTimeString() : at.toLocaleString();
 }
 
 async function copy(button) {

@@ -89,9 +89,17 @@ function draw() {
     return;
   }
   lines.splice(0, Math.max(0, lines.length - MOST_LINES));
-  list.textContent = lines.join("\n");
+  list.replaceChildren(...lines.map(event));
   list.scrollTop = list.scrollHeight;
-  tell(`${count.toLocaleString()} ${count === 1 ? "event" : "events"}, the last ${MOST_LINES} shown`);
+  const latest = count > MOST_LINES ? `, the last ${MOST_LINES} shown` : "";
+  tell(`${count.toLocaleString()} ${count === 1 ? "event" : "events"}${latest}`);
+}
+
+/** Each is an element, so that where one ends is seen also where its lines are long. */
+function event(text) {
+  const element = document.createElement("div");
+  element.textContent = text;
+  return element;
 }
 
 function end(text) {

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -106,3 +107,25 @@ def test_it_runs_with_and_without_saying_so(command: tuple[str, ...]) -> None:
 
     assert done.returncode == 2
     assert done.stderr == "cannot start: SIGNALBOX_URL is not set (the address of the Signalbox server)\n"
+
+
+def test_a_python_without_the_packages_is_told_in_one_sentence(tmp_path: Path) -> None:
+    """Whoever pastes the command into a copy of the source sees what to do, and no traceback."""
+    done = subprocess.run(
+        [sys.executable, "-S", "-m", "agent"],
+        env={
+            "SIGNALBOX_URL": "http://127.0.0.1:9",
+            "SIGNALBOX_TOKEN": "sbx_enroll_x",
+            "SIGNALBOX_DATA_DIR": str(tmp_path / "data"),
+        },
+        cwd=PROJECT,
+        text=True,
+        capture_output=True,
+        timeout=20,
+    )
+
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert "pip install requests websocket-client" in last
+    assert "signalbox-agent.pyz" in last
+    assert "Traceback" not in done.stderr

@@ -44,8 +44,8 @@ def test_a_chart_is_plain_svg_within_its_frame(span: int) -> None:
     assert not re.search(r"style|<script|\son", picture)
     (path,) = (each for each in root if each.get("class") == "line line-1")
     numbers = [float(each) for each in re.findall(r"-?[\d.]+", path.get("d", ""))]
-    assert all(0 <= x <= 480 for x in numbers[::2])
-    assert all(0 <= y <= 150 for y in numbers[1::2])
+    assert all(0 <= x <= 360 for x in numbers[::2])
+    assert all(0 <= y <= 120 for y in numbers[1::2])
     assert 3 <= len(ticks(ZERO, ZERO + span)) <= 8
 
 

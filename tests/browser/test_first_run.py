@@ -148,6 +148,7 @@ def test_pages_say_unknown_while_redis_is_away(
     own_redis.kill()
     notice = page.get_by_text(re.compile("Redis is away since"))
     expect(notice).to_be_visible()
+    expect(notice).to_contain_text(re.compile(r"since \d+:\d\d\S*( [AP]M)? \((just now|\d+ s ago)\)"))
     expect(page.locator(".count", has_text="connected")).to_contain_text("unknown")
     for address in WITHOUT_IDS:
         answer = page.request.get(address)

@@ -162,7 +162,7 @@ def test_a_deploy_arrives_on_an_open_fleet_page(
 
     expect(link).to_be_focused()
     agents[0].stop()
-    expect(row(fleet, node_ids[0]).get_by_text("no socket")).to_be_visible()
+    expect(row(fleet, node_ids[0]).get_by_text("not connected")).to_be_visible()
     expect(row(fleet, node_ids[1]).get_by_text("WS", exact=True)).to_be_visible()
     assert was_not_reloaded(fleet)
 

@@ -88,7 +88,14 @@ def test_the_editor_checks_completes_and_lets_go(
     expect(page.locator("#editor-state")).to_have_text("● Nothing wrong: this can be deployed.")
     page.get_by_text("Draft: Vector configuration").click()
     page.keyboard.press("Control+End")
-    page.keyboard.type("  other:\ntype: cons", delay=10)
+    page.keyboard.type("  other:\ntype: socket", delay=10)
+    expect(page.locator(".CodeMirror-hints")).to_have_count(0)
+    page.keyboard.press("Enter")
+    # A whole name is what was meant, although "websocket" holds it, too.
+    assert page.locator(".CodeMirror-line").all_inner_texts()[-2:-1] == ["    type: socket"]
+    for _ in "socket\n    ":
+        page.keyboard.press("Backspace")
+    page.keyboard.type("cons", delay=10)
     expect(page.locator(".CodeMirror-hint-active")).to_have_text("console")
     page.keyboard.press("Enter")
     page.keyboard.type("\ninputs: [requ", delay=10)

@@ -197,7 +197,7 @@ def test_versions_and_what_can_be_ended_are_parts_of_the_live_page(
         for _ in range(2):
             deploys.deploy(pipeline_id, COMMAND_LINE)
     assert "Undeploy…" in parts()["end"]
-    assert ("wanted" in parts()["version-2"], "wanted" in parts()["version-1"]) == (True, False)
+    assert ("deployed" in parts()["version-2"], "deployed" in parts()["version-1"]) == (True, False)
     assert "differs" not in parts()["difference"]
     with app.app_context():
         pipelines.update(pipeline_id, COMMAND_LINE, config_yaml=YAML + "# later\n")
@@ -212,6 +212,6 @@ def test_versions_and_what_can_be_ended_are_parts_of_the_live_page(
     with app.app_context():
         deploys.undeploy(pipeline_id, COMMAND_LINE)
     assert "No node had to be told" in parts()["progress"]
-    assert "wanted" not in parts()["version-2"]
+    assert "deployed" not in parts()["version-2"]
     assert "Delete…" in parts()["end"]
     assert "Delete…" not in sign_in("viewer").get(path).text

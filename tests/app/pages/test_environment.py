@@ -81,6 +81,7 @@ def test_the_line_waits_for_a_node_of_the_new_token(app: Flask, sign_in: SignIn,
     assert 'data-state="joined"' in joined
     assert "joins-now" in joined
     assert "was-there" not in joined
+    assert f'href="/pipelines/new?environment={environment_id}"' in joined
     assert visitor.get(f"{path}/rows?after=%00").status_code == 400
 
 

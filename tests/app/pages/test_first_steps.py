@@ -23,6 +23,7 @@ def test_each_step_ticks_itself_off(app: Flask, sign_in: SignIn) -> None:
     with app.app_context():
         environment_id = environments.create("production", COMMAND_LINE).id
         assert states(visitor) == ["done", "next", "to do", "to do", "to do"]
+        assert f'href="/environments/{environment_id}">Make a token' in visitor.get("/").text
         token = enrollment.rotate_token(environment_id, COMMAND_LINE).text
         assert states(visitor) == ["done", "done", "next", "to do", "to do"]
         # The others in another order than they stand in.

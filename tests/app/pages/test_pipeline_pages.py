@@ -5,7 +5,7 @@ import io
 import pytest
 from flask import Flask
 
-from app import deploys, pipeline_yaml, pipelines
+from app import deploys, environments, pipeline_yaml, pipelines
 from app.audit import COMMAND_LINE
 from app.starter_pipelines import STARTERS, Starter
 from tests.app.pages.conftest import YAML, SignIn, enroll
@@ -29,6 +29,30 @@ def test_the_gallery_stands_where_a_pipeline_begins(app: Flask, sign_in: SignIn,
         assert all(f"starter={starter.key}" in page for starter in STARTERS)
     assert "host_metrics" in visitor.get("/pipelines/new?starter=host-metrics-to-prometheus").text
     assert visitor.get("/pipelines/new?starter=none").status_code == 404
+
+
+def test_the_list_is_that_of_an_environment_if_asked(
+    app: Flask, sign_in: SignIn, environment_id: str, pipeline_id: str
+) -> None:
+    """The environment's page leads to it; in another environment there is none yet."""
+    with app.app_context():
+        other_id = environments.create("another", COMMAND_LINE).id
+    visitor = sign_in()
+    mine, other = (f"/pipelines?environment={each}" for each in (environment_id, other_id))
+    assert f'href="{mine}"' in visitor.get(f"/environments/{environment_id}").text
+    assert f'href="/pipelines/{pipeline_id}"' in visitor.get(mine).text
+    empty = visitor.get(other).text
+    assert f'href="/pipelines/{pipeline_id}"' not in empty
+    assert "No pipelines in this environment yet" in empty
+    assert "Show all pipelines" in empty
+    assert f'href="/pipelines/new?environment={other_id}"' in empty
+    form = visitor.get(f"/pipelines/new?environment={other_id}").text
+    assert f'<option value="{other_id}" selected>' in form
+    assert f"/pipelines/new?starter={STARTERS[1].key}&amp;environment={other_id}" in form
+    sent = {"name": "another", "environment_id": other_id, "config_yaml": YAML, "node_selector": ""}
+    made = visitor.post("/pipelines/new", "/pipelines/new", **sent).location
+    assert made is not None
+    assert "Next: deploy it." in visitor.get(made).text
 
 
 def test_a_file_is_imported_into_the_form(app: Flask, sign_in: SignIn, environment_id: str) -> None:

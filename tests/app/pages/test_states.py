@@ -87,7 +87,7 @@ def test_a_silent_node_does_not_read_as_alive(
 ) -> None:
     """Without a socket it is not said to poll, and what it ran is said to be what it reported last."""
     visitor = sign_in()
-    assert "no socket" in row(visitor, agent)
+    assert "not connected" in row(visitor, agent)
     assert "polling" not in row(visitor, agent)
     with app.app_context():
         deploys.deploy(pipeline_id, COMMAND_LINE)
