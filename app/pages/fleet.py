@@ -11,6 +11,7 @@ from markupsafe import Markup
 from app import environments, fleet, fleet_versions
 from app.errors import InvalidInputError
 from app.fleet import FleetCounts, NodePage, NodeRow
+from app.fleet_states import States
 from app.pages import fleet_look, live
 from app.pages.first_steps import Steps
 from app.pages.fleet_counts import shared_counts
@@ -31,7 +32,7 @@ def index() -> ResponseReturnValue:
     try:
         picture = painter.paint()
     except InvalidInputError as error:
-        problem, picture = error, painter.draw(NodePage([], None))
+        problem, picture = error, painter.draw(NodePage([], None), States(look.environment_id))
     agents, vectors = fleet_versions.in_use()
     return render_template(
         "fleet/index.html",
@@ -72,18 +73,24 @@ class Painter:
 
         :raises InvalidInputError: the label rules cannot be read, or the cursor is not one of this list.
         """
-        look = self.look
-        return self.draw(
-            fleet.page(look.filter(), look.order(), limit=PAGE_SIZE, cursor=look.cursor, before=look.before)
+        look, states = self.look, States(self.look.environment_id)
+        page = fleet.page(
+            look.filter(),
+            look.order(),
+            limit=PAGE_SIZE,
+            cursor=look.cursor,
+            before=look.before,
+            states=states,
         )
+        return self.draw(page, states)
 
-    def draw(self, page: NodePage) -> Picture:
+    def draw(self, page: NodePage, states: States) -> Picture:
         """The picture of one *page* of nodes."""
         self._drawn = {node.id: (node, self._row(node)) for node in page.items}
         row_ids = [f"node-{node.id}" for node in page.items]
         # Where all that is counted stands on the page, it is the rows that are counted: the two cannot differ.
         is_all = self.look.begins_the_counted and page.next_cursor is None and page.items
-        counts = fleet.counts_of(page.items) if is_all else shared_counts(self.look.environment_id)
+        counts = fleet.counts_of(page.items) if is_all else shared_counts(self.look.environment_id, states)
         is_plain = not self.look.is_filtered
         parts = {
             "steps": self._steps.part(is_shown=is_plain, is_needed=is_plain and counts.nodes == 0),
