@@ -12,7 +12,7 @@ from app import environments, fleet, fleet_versions
 from app.errors import InvalidInputError
 from app.fleet import FleetCounts, NodePage, NodeRow
 from app.fleet_states import States
-from app.pages import fleet_look, live
+from app.pages import fleet_look, live, words
 from app.pages.first_steps import Steps
 from app.pages.fleet_counts import shared_counts
 from app.pages.fleet_look import Look
@@ -41,9 +41,9 @@ def index() -> ResponseReturnValue:
         problem=problem,
         statuses=fleet_look.STATUSES,
         connected=fleet_look.CONNECTED,
-        environments=environments.choices(),
-        agents=agents,
-        vectors=vectors,
+        environments=[(each.id, each.name) for each in environments.choices()],
+        agents=[(version, version) for version in agents],
+        vectors=[(version, words.short_version(version)) for version in vectors],
         page_size=PAGE_SIZE,
     ), (problem.status if problem else 200)
 
@@ -100,7 +100,7 @@ class Painter:
                 look=self.look,
                 has_rows=bool(row_ids),
                 is_empty_environment=self.look.environment_id is not None and counts.nodes == 0,
-                is_empty=counts.nodes == 0,
+                is_empty=counts.nodes == 0 and not page.items,
                 unknown_since=_unknown_since(page),
                 is_unknown=counts.connected is None,
             ),
