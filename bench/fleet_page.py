@@ -1,8 +1,9 @@
 """What the fleet page costs the server: `python -m bench.fleet_page [nodes…]` (10, 1,000 and 10,000 by default).
 
 On SQLite and PostgreSQL, with a real Redis in which nine nodes of ten are connected: milliseconds for the first page
-of 50, for the last one, and for each kind of filter and order, the median of seven, of which the server's own
-processor time stands behind the slash. Exit code 1 where one takes 300 ms or more. Before each one the counts that pages share are thrown away, so that counting is in all.
+of 50, for the last one, and for each kind of filter and order, the median of seven, and behind the slash those of
+this process's own processor time. Exit code 1 where one takes 300 ms or more. Before each one the counts that pages
+share are thrown away, so that counting is in all.
 """
 
 import statistics
