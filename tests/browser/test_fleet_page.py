@@ -223,6 +223,15 @@ def test_no_page_scrolls_sideways_on_a_telephone(
     agent.heartbeat(labels={"a-label": "with-a-value-that-goes-on-and-on-and-on-and-on-and-on"})
     pipeline_id = operator.create_pipeline(environment_id, "a-long-name-of-a-pipeline-" * 3, YAML)["id"]
     operator.deploy(pipeline_id, "What-nobody-can-break-into-lines-" * 3)
+    run = {
+        "pipelineId": pipeline_id,
+        "version": 1,
+        "status": "RUNNING",
+        "failedVersion": 2,
+        "error": "why" * 90,
+    }
+    for events in (0, 10**8):
+        agent.heartbeat(pipelines=[{**run, "eventsIn": events, "eventsOut": events}])
     asked = {"action": "restart", "selector": ""}
     batch_id = operator.call("POST", f"/environments/{environment_id}/actions", asked)["batchId"]
     action_id = operator.call("GET", f"/nodes/{agent.node_id}/actions")["items"][0]["id"]
