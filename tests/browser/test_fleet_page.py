@@ -133,6 +133,10 @@ def test_a_deploy_arrives_on_an_open_fleet_page(
     fleet = open_fleet(context, environment_id)
     expect(fleet.get_by_role("heading", name="No nodes in this environment yet")).to_be_visible()
     expect(fleet.locator("#live")).to_have_attribute("data-state", "stream")
+    # Nothing to narrow, sort or select.
+    for useless in ("search", "table"):
+        expect(fleet.get_by_role(useless)).to_be_hidden()  # type: ignore[arg-type]
+    expect(fleet.get_by_role("button", name="Preview…")).to_be_hidden()
 
     agents = start_two_agents(operator, server, environment_id, start_agent)
     node_ids = [agent.node_id for agent in agents]
@@ -141,6 +145,8 @@ def test_a_deploy_arrives_on_an_open_fleet_page(
         expect(badge).to_be_visible()
         expect(badge).to_have_attribute("title", _says("WebSocket open since", "held by worker"))
     expect(fleet.get_by_role("heading", name="No nodes in this environment yet")).to_be_hidden()
+    for useful in ("search", "table"):
+        expect(fleet.get_by_role(useful)).to_be_visible()  # type: ignore[arg-type]
 
     link = row(fleet, node_ids[0]).get_by_role("link").first
     link.focus()
@@ -165,6 +171,14 @@ def test_a_deploy_arrives_on_an_open_fleet_page(
     expect(row(fleet, node_ids[0]).get_by_text("no socket")).to_be_visible()
     expect(row(fleet, node_ids[1]).get_by_text("WS", exact=True)).to_be_visible()
     assert was_not_reloaded(fleet)
+
+    fleet.get_by_label("Name or host").fill("nothing-is-called-so")
+    fleet.get_by_role("button", name="Filter", exact=True).click()
+    expect(fleet.get_by_role("heading", name="No node matches")).to_be_visible()
+    expect(fleet.get_by_role("table")).to_be_hidden()
+    fleet.locator("#empty").get_by_role("link", name="Clear filters").click()
+    expect(row(fleet, node_ids[1])).to_be_visible()
+    expect(fleet.get_by_label("Name or host")).to_have_value("")
 
 
 def test_without_a_stream_the_page_asks_and_stays_current(
