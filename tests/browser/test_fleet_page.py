@@ -24,6 +24,10 @@ from tests.support.server import Server
 PASSWORD = "correct horse battery"
 WAIT_MS = 40_000
 expect.set_options(timeout=WAIT_MS)
+OVERFLOWING = """cells => cells
+  .filter((cell) => cell.scrollWidth > cell.clientWidth + 1 && getComputedStyle(cell).overflowX === "visible")
+  .map((cell) => cell.textContent)"""
+"""What of some cells lies over their neighbours."""
 YAML = """\
 sources:
   requests:
@@ -249,7 +253,7 @@ def test_no_page_scrolls_sideways_on_a_telephone(
     asked = {"action": "restart", "selector": ""}
     batch_id = operator.call("POST", f"/environments/{environment_id}/actions", asked)["batchId"]
     action_id = operator.call("GET", f"/nodes/{agent.node_id}/actions")["items"][0]["id"]
-    agent.heartbeat(completedActions=[{"actionId": action_id, "error": "a-word-without-an-end-" * 20}])
+    agent.heartbeat([run], completedActions=[{"actionId": action_id, "error": "a-word-without-an-end-" * 20}])
     context = browser.new_context(
         base_url=server.url, viewport={"width": 400, "height": 800}, color_scheme=scheme
     )
@@ -271,6 +275,7 @@ def test_no_page_scrolls_sideways_on_a_telephone(
         expect(page.get_by_role("heading", level=1)).to_be_visible()
         width = page.evaluate("document.documentElement.scrollWidth")
         assert width <= 400, f"{path} is {width} pixels wide"
+        assert page.locator(".run > *").evaluate_all(OVERFLOWING) == []
     context.close()
 
 
