@@ -19,6 +19,10 @@ from agent.backoff import Backoff, after_retry_hint, spread
 DEBOUNCE_SECONDS = 1.0
 """Changes within this time share a heartbeat."""
 HEARTBEAT_DEADLINE_SECONDS = 30.0
+SECOND_SECONDS = 3.0
+"""How long, at least, after the heartbeat that said that a pipeline has come to run, another one follows."""
+SECOND_SHARE = 0.05
+"""Of the heartbeat interval, where that is longer: a server that asks for few heartbeats has many nodes."""
 KEPT = 256
 """So many completed actions and sample results wait for a heartbeat that arrives; older ones are lost."""
 
@@ -41,6 +45,11 @@ class Report:
         self._not_before = 0.0
         """A server that is failing is not asked sooner because something has changed."""
         self._backoff = Backoff(1.0, 30.0, random, floor=0.5)
+        self._running: frozenset[str] = frozenset()
+        self._wants_second = False
+        """A pipeline has come to run since the last heartbeat was made: rates need two that count its events."""
+        self._carries_first = False
+        self._no_second_before = 0.0
         self._completed: list[CompletedAction] = []
         self._sample_results: list[SampleResult] = []
         self._carried: tuple[int, int] = (0, 0)
@@ -51,6 +60,11 @@ class Report:
         self._changed = True
         if not self._sending:
             self._due_at = min(self._due_at, max(now + DEBOUNCE_SECONDS, self._not_before))
+
+    def note_running(self, pipeline_ids: frozenset[str]) -> None:
+        """These pipelines run now: after the heartbeat that tells of a new one a second follows soon."""
+        self._wants_second = self._wants_second or not pipeline_ids <= self._running
+        self._running = pipeline_ids
 
     def add_completed(self, completed: list[CompletedAction], now: float) -> None:
         """Tell that actions were done; told again until a heartbeat has arrived."""
@@ -89,6 +103,7 @@ class Report:
             del self._sample_results[0]
         self._generation += 1
         self._sending, self._changed = True, False
+        self._carries_first, self._wants_second = self._wants_second, False
         self._deadline, self._due_at = now + HEARTBEAT_DEADLINE_SECONDS, math.inf
         self._carried = (len(self._completed), len(self._sample_results))
         return [
@@ -123,6 +138,11 @@ class Report:
         told = self._completed[:completed]
         del self._completed[:completed], self._sample_results[:results]
         self._due_at = now + spread(interval_seconds, self._random)
+        if self._carries_first and now >= self._no_second_before:
+            # One an interval at most, whatever comes and goes here: so it at most doubles what the fleet sends.
+            self._no_second_before = now + interval_seconds
+            wait = max(SECOND_SECONDS, SECOND_SHARE * interval_seconds)
+            self._due_at = min(self._due_at, now + self._random.uniform(wait, 2 * wait))
         if self._changed:
             self._due_at = min(self._due_at, now + DEBOUNCE_SECONDS)
         return told
@@ -132,6 +152,7 @@ class Report:
         if not self._sending or generation != self._generation:
             return False
         self._sending = False
+        self._wants_second = self._wants_second or self._carries_first
         self.errors += 1
         delay = self._backoff.next_delay()
         if retry_after is not None:

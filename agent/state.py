@@ -228,6 +228,7 @@ class Agent:
         actions += self._orders.due(now, self._facts())
         actions += self._sampling.due(now, self._supervisor.api_port)
         self._report.add_completed(self._orders.finish(self._supervisor.take_completed()), now)
+        self._report.note_running(self._supervisor.running())
         if self._supervisor.has_changed(now):
             self._report.change(now)
         running, tried = self._supervisor.running_revision(), self._supervisor.tried_revision()

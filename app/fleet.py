@@ -11,17 +11,20 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, literal, not_, or_, select
+from sqlalchemy import Select, case, func, select
+from sqlalchemy.orm import Session
 
-from app import fleet_filter, presence, server_settings
+from app import fleet_behind, fleet_filter, fleet_states, presence, server_settings
 from app.assembly import selectable_labels
 from app.clock import utc_now
 from app.database import snapshot
 from app.errors import NotFoundError
-from app.fleet_filter import FleetFilter, Order, Query, read_all
+from app.fleet_behind import Alike
+from app.fleet_filter import FleetFilter, Order
+from app.fleet_states import States
+from app.id_table import plan_joins
 from app.ids import is_id
 from app.models import Environment, Node, NodePipeline, Pipeline
-from app.models.columns import JsonColumn
 from app.node_pipelines import PipelineState, pipeline_states
 from app.node_status import Clock, NodeStatus, Plans
 from app.paging import DEFAULT_LIMIT, Page
@@ -114,13 +117,16 @@ def page(
     limit: int = DEFAULT_LIMIT,
     cursor: str | None = None,
     before: str | None = None,
+    states: States | None = None,
 ) -> NodePage:
     """The nodes that *wanted* means, in *order*: the first, those after *cursor*, or the last ones *before* one.
+
+    *states* are those of the same environment, where they are known.
 
     :raises InvalidInputError: an unknown status, or the cursor is not one of this list.
     """
     places = [order.place(each) if each is not None else None for each in (cursor, before)]
-    found = fleet_filter.find(wanted, order, limit + 1, after=places[0], before=places[1])
+    found = fleet_filter.find(wanted, order, limit + 1, after=places[0], before=places[1], states=states)
     more = len(found.ids) > limit
     if before is not None:
         ids, places_found = found.ids[-limit:], found.places[-limit:]
@@ -153,34 +159,42 @@ def rows(node_ids: Sequence[str]) -> list[NodeRow]:
     return _rows(snapshot(lambda session: session.execute(query).all())) if node_ids else []
 
 
-def counts(environment_id: str | None = None) -> FleetCounts:
-    """The counts of the whole fleet or of one environment."""
-    inside: list[ColumnElement[bool]] = [Node.environment_id == environment_id] if environment_id else []
-    clock = Clock(server_settings.intervals(), utc_now())
-    connected = presence.connected_ids(clock)
-    silent = select(Node.id).where(fleet_filter.is_silent(clock, connected), *inside)
-    failed = select(func.count()).select_from(Node).where(fleet_filter.has_failed(), *inside)
-    paused = select(func.count()).select_from(Node).where(fleet_filter.is_in_maintenance(), *inside)
-    alike, others = _by_likeness(inside)
-    # On one view of the database: a node that reports meanwhile would else be counted as it was and as it is.
-    ids, silent_ids, failures, pauses, classes, singles = snapshot(
-        lambda session: (
-            session.scalars(select(Node.id).where(*inside)).all(),
-            session.scalars(silent).all(),
-            session.scalar(failed) or 0,
-            session.scalar(paused) or 0,
-            session.execute(alike).all(),
-            session.execute(others).all(),
-        )
+def counts(environment_id: str | None = None, states: States | None = None) -> FleetCounts:
+    """The counts of the whole fleet or of one environment, by *states* (of the same nodes) where they are known.
+
+    The database counts. What it is sent for that is the ids of all connected nodes, as one value.
+    """
+    states = states or States(environment_id)
+    numbers = (
+        func.count(),
+        *(
+            func.coalesce(func.sum(case((condition, 1), else_=0)), 0)
+            for condition in (
+                states.is_connected(),
+                fleet_states.has_failed(),
+                states.is_unreachable(),
+                fleet_states.is_in_maintenance(),
+            )
+        ),
     )
+    totals = states.joined(select(*numbers).select_from(Node))
+    if environment_id is not None:
+        totals = totals.where(Node.environment_id == environment_id)
+
+    def read(session: Session) -> tuple[Any, Alike]:
+        alike = fleet_behind.read(session, environment_id)
+        plan_joins(session)
+        return session.execute(totals).one(), alike
+
+    # On one view of the database: a node that reports meanwhile would else be counted as it was and as it is.
+    (number, connected, failed, unreachable, paused), alike = snapshot(read)
     return FleetCounts(
-        nodes=len(ids),
-        connected=None if connected is None else len(connected.intersection(ids)),
-        behind=sum(int(each.size) for each in fleet_filter.behind(classes))
-        + len(fleet_filter.behind(singles)),
-        failed=failures,
-        unreachable=sum(1 for node_id in silent_ids if connected is None or node_id not in connected),
-        maintenance=pauses,
+        nodes=number,
+        connected=None if states.connected_ids is None else connected,
+        behind=alike.number_behind(),
+        failed=failed,
+        unreachable=unreachable,
+        maintenance=paused,
     )
 
 
@@ -197,7 +211,7 @@ def counts_of(nodes: Sequence[NodeRow]) -> FleetCounts:
     )
 
 
-def _query() -> Query:
+def _query() -> Select[*tuple[Any, ...]]:
     """Everything that a row shows or is judged by, except for its pipelines."""
     return select(
         Node.id,
@@ -223,34 +237,6 @@ def _query() -> Query:
     ).join(Environment, Environment.id == Node.environment_id)
 
 
-def _by_likeness(inside: Sequence[ColumnElement[bool]]) -> tuple[Query, Query]:
-    """Who may be behind: classes of nodes alike in all that matters, to be judged as one, and all other nodes.
-
-    So counting those that are behind stays cheap.
-    """
-    query = _query().where(Node.revoked_at.is_(None), *inside)
-    reports = or_(Node.running_revision.is_not(None), Node.tried_revision.is_not(None))
-    is_plain = Environment.selectable_agent_labels == []
-    alike = (
-        Node.environment_id,
-        Environment.nonce,
-        Environment.selectable_agent_labels,
-        Node.operator_labels,
-        Node.maintenance_mode,
-        Node.revoked_at,
-        Node.running_revision,
-        Node.tried_revision,
-    )
-    # No selector looks at agents' labels there, and those differ from node to node.
-    no_labels = literal({}, JsonColumn).label("agent_labels")
-    classes = (
-        query.where(reports, is_plain)
-        .with_only_columns(func.min(Node.id).label("id"), *alike, no_labels, func.count().label("size"))
-        .group_by(*alike)
-    )
-    return classes, query.where(not_(and_(reports, is_plain)))
-
-
 def _rows(nodes: Sequence[Any]) -> list[NodeRow]:
     """The rows of *nodes* (of ``_query``), in the same order."""
     ids = [node.id for node in nodes]
@@ -261,7 +247,7 @@ def _rows(nodes: Sequence[Any]) -> list[NodeRow]:
         .where(NodePipeline.node_id.in_(ids))
     )
     names = {}
-    for state, name in read_all(query):
+    for state, name in snapshot(lambda session: session.execute(query).all()):
         reported[state.node_id][state.pipeline_id] = state
         names[state.pipeline_id] = name
     plans = Plans(nodes)

@@ -43,7 +43,8 @@ def connected_ids(clock: Clock) -> set[str] | None:
     found = switchboard().connected()
     if found is None:
         return None
-    doubtful = [node_id for node_id, presence in found.items() if _is_doubtful(presence, clock)]
+    silent_before_ms = clock.stream_silent_before.timestamp() * 1000
+    doubtful = [node_id for node_id, began in found.items() if began is not None and began < silent_before_ms]
     seen: dict[str, datetime | None] = {}
 
     def read(session: Session) -> None:
@@ -53,9 +54,7 @@ def connected_ids(clock: Clock) -> set[str] | None:
 
     if doubtful:
         snapshot(read)
-    silent = {
-        node_id for node_id in doubtful if not judged(found[node_id], seen.get(node_id), clock).connected
-    }
+    silent = {node_id for node_id in doubtful if not _was_heard(seen.get(node_id), clock)}
     return found.keys() - silent
 
 
@@ -63,7 +62,7 @@ def judged(presence: Presence, last_seen_at: datetime | None, clock: Clock) -> P
     """*presence*, or absence where the node is on a stream and has been silent for too long."""
     if not _is_doubtful(presence, clock):
         return presence
-    if last_seen_at is not None and last_seen_at >= clock.stream_silent_before:
+    if _was_heard(last_seen_at, clock):
         return presence
     return replace(ABSENT, duel=presence.duel)
 
@@ -76,3 +75,7 @@ def _is_doubtful(presence: Presence, clock: Clock) -> bool:
         and presence.since is not None
         and presence.since < clock.stream_silent_before
     )
+
+
+def _was_heard(last_seen_at: datetime | None, clock: Clock) -> bool:
+    return last_seen_at is not None and last_seen_at >= clock.stream_silent_before

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import and_, case, func, select
 from sqlalchemy.orm import Session
 
+from app.clock import utc_now
 from app.database import snapshot
 from app.models import Deployment, DeploymentNode, Node, NodePipeline
 
 MAX_NODES = 100
+SILENT_AFTER = timedelta(minutes=5)
+"""After this a node that has not said what became of a deployment is one that somebody should look at."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,26 @@ class Progress:
     def failed(self) -> int:
         """How many nodes have tried and failed."""
         return self.counts.get("FAILED", 0)
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether who has not answered yet should have."""
+        return utc_now() > self.created_at + SILENT_AFTER
+
+    @property
+    def silent(self) -> int:
+        """How many nodes have not said what became of it although they should have."""
+        return self.counts.get("PENDING", 0) if self.is_overdue else 0
+
+    @property
+    def under_way(self) -> int:
+        """How many nodes have yet to say so."""
+        return self.counts.get("PENDING", 0) - self.silent
+
+    @property
+    def superseded(self) -> int:
+        """How many nodes were told of a later deployment before they had an outcome."""
+        return self.counts.get("SUPERSEDED", 0)
 
 
 def latest(pipeline_id: str) -> Progress | None:

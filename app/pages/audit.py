@@ -76,9 +76,8 @@ def index() -> ResponseReturnValue:
         look=look,
         page=page,
         names=audit_log.names(ids),
-        actions=known,
-        families=sorted({action.split(".")[0] + EVERY for action in known}),
-        environments=environments.choices(),
+        actions=[(each, each) for each in [*sorted({each.split(".")[0] + EVERY for each in known}), *known]],
+        environments=[(each.id, each.name) for each in environments.choices()],
         is_first=cursor is None,
         problem=problem,
     ), (problem.status if problem else 200)

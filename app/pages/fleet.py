@@ -11,7 +11,8 @@ from markupsafe import Markup
 from app import environments, fleet, fleet_versions
 from app.errors import InvalidInputError
 from app.fleet import FleetCounts, NodePage, NodeRow
-from app.pages import fleet_look, live
+from app.fleet_states import States
+from app.pages import fleet_look, live, words
 from app.pages.first_steps import Steps
 from app.pages.fleet_counts import shared_counts
 from app.pages.fleet_look import Look
@@ -31,7 +32,7 @@ def index() -> ResponseReturnValue:
     try:
         picture = painter.paint()
     except InvalidInputError as error:
-        problem, picture = error, painter.draw(NodePage([], None))
+        problem, picture = error, painter.draw(NodePage([], None), States(look.environment_id))
     agents, vectors = fleet_versions.in_use()
     return render_template(
         "fleet/index.html",
@@ -40,9 +41,9 @@ def index() -> ResponseReturnValue:
         problem=problem,
         statuses=fleet_look.STATUSES,
         connected=fleet_look.CONNECTED,
-        environments=environments.choices(),
-        agents=agents,
-        vectors=vectors,
+        environments=[(each.id, each.name) for each in environments.choices()],
+        agents=[(version, version) for version in agents],
+        vectors=[(version, words.short_version(version)) for version in vectors],
         page_size=PAGE_SIZE,
     ), (problem.status if problem else 200)
 
@@ -72,18 +73,24 @@ class Painter:
 
         :raises InvalidInputError: the label rules cannot be read, or the cursor is not one of this list.
         """
-        look = self.look
-        return self.draw(
-            fleet.page(look.filter(), look.order(), limit=PAGE_SIZE, cursor=look.cursor, before=look.before)
+        look, states = self.look, States(self.look.environment_id)
+        page = fleet.page(
+            look.filter(),
+            look.order(),
+            limit=PAGE_SIZE,
+            cursor=look.cursor,
+            before=look.before,
+            states=states,
         )
+        return self.draw(page, states)
 
-    def draw(self, page: NodePage) -> Picture:
+    def draw(self, page: NodePage, states: States) -> Picture:
         """The picture of one *page* of nodes."""
         self._drawn = {node.id: (node, self._row(node)) for node in page.items}
         row_ids = [f"node-{node.id}" for node in page.items]
         # Where all that is counted stands on the page, it is the rows that are counted: the two cannot differ.
         is_all = self.look.begins_the_counted and page.next_cursor is None and page.items
-        counts = fleet.counts_of(page.items) if is_all else shared_counts(self.look.environment_id)
+        counts = fleet.counts_of(page.items) if is_all else shared_counts(self.look.environment_id, states)
         is_plain = not self.look.is_filtered
         parts = {
             "steps": self._steps.part(is_shown=is_plain, is_needed=is_plain and counts.nodes == 0),
@@ -93,7 +100,7 @@ class Painter:
                 look=self.look,
                 has_rows=bool(row_ids),
                 is_empty_environment=self.look.environment_id is not None and counts.nodes == 0,
-                is_empty=counts.nodes == 0,
+                is_empty=counts.nodes == 0 and not page.items,
                 unknown_since=_unknown_since(page),
                 is_unknown=counts.connected is None,
             ),

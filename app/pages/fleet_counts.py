@@ -10,6 +10,7 @@ from flask import current_app
 
 from app import environments, fleet
 from app.fleet import FleetCounts
+from app.fleet_states import States
 
 COUNTS_SECONDS = 1.0
 """How long, at least, this worker's open pages share one count of the fleet."""
@@ -21,10 +22,13 @@ worker rests for as long as that took.
 """
 
 
-def shared_counts(environment_id: str | None) -> FleetCounts:
-    """The counts, a moment old: nothing else here grows with the fleet."""
+def shared_counts(environment_id: str | None, states: States | None = None) -> FleetCounts:
+    """The counts, a moment old: nothing else here grows with the fleet.
+
+    *states* are those of the same nodes, where they have been asked for already.
+    """
     shared: SharedCounts = current_app.extensions.setdefault("fleet-counts", SharedCounts())
-    return shared.of(environment_id)
+    return shared.of(environment_id, states)
 
 
 class SharedCounts:
@@ -34,7 +38,7 @@ class SharedCounts:
         self._counting = threading.Lock()
         self._known: dict[str | None, _Counted] = {}
 
-    def of(self, environment_id: str | None) -> FleetCounts:
+    def of(self, environment_id: str | None, states: States | None = None) -> FleetCounts:
         """Count, or repeat what was counted a moment ago."""
         with self._counting:
             nonce = environments.nonce(environment_id)
@@ -44,7 +48,7 @@ class SharedCounts:
             if len(self._known) > 100:
                 self._known.clear()
             started = time.monotonic()
-            counts = fleet.counts(environment_id)
+            counts = fleet.counts(environment_id, states)
             ended = time.monotonic()
             self._known[environment_id] = _Counted(counts, nonce, ended, ended - started)
             return counts

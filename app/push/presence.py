@@ -27,6 +27,8 @@ TAKEOVERS_WITHIN_MS = 60_000
 DUEL_QUIET_MS = 300_000
 """A duel is over when nobody has been held off for so long."""
 _FOLDER = Path(__file__).parent
+_FIELDS = 8
+"""Of a stored entry, at least (see ``Entry.pack``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,12 +315,26 @@ class Registry:
             for node_id in node_ids
         }
 
-    def connected(self) -> dict[str, Presence]:
-        """Every node that is connected anywhere; of duels nothing is said."""
-        entries = self._all_entries()
-        alive = self._alive({entry.worker_id for entry in entries.values()})
-        found = {node_id: _presence(entry, alive) for node_id, entry in entries.items()}
-        return {node_id: presence for node_id, presence in found.items() if presence.connected}
+    def connected(self) -> dict[str, int | None]:
+        """Every node that is connected anywhere, with when its event stream began (Unix time in milliseconds).
+
+        ``None`` for a WebSocket. Asked about whole fleets, so of each entry only that is read.
+        """
+        held: dict[bytes, list[tuple[bytes, int | None]]] = defaultdict(list)
+        for bucket in self._all_buckets():
+            for node_id, value in bucket.items():
+                fields = value.split(b" ")
+                if len(fields) < _FIELDS or fields[7] != b"1":
+                    continue  # see _entry; not subscribed yet
+                began = int(fields[4]) if fields[3] == b"sse" else None
+                held[fields[2]].append((node_id, began))
+        alive = self._alive({_text(worker) for worker in held})
+        return {
+            _text(node_id): began
+            for worker, nodes in held.items()
+            if _text(worker) in alive
+            for node_id, began in nodes
+        }
 
     def reap(self) -> int:
         """Remove the entries of dead workers; how many there were."""
@@ -328,6 +344,14 @@ class Registry:
         return sum(int(count) for count in self._by_bucket(self._reap, dead))
 
     def _all_entries(self) -> dict[str, Entry]:
+        return {
+            _text(node_id): entry
+            for bucket in self._all_buckets()
+            for node_id, value in bucket.items()
+            if (entry := _entry(value)) is not None
+        }
+
+    def _all_buckets(self) -> list[dict[bytes, bytes]]:
         def send(client: redis.Redis) -> list[Any]:
             pipeline = client.pipeline(transaction=False)
             for number in range(BUCKETS):
@@ -335,12 +359,7 @@ class Registry:
             answers: list[Any] = pipeline.execute()
             return answers
 
-        return {
-            _text(node_id): entry
-            for bucket in self._gate.run(send)
-            for node_id, value in bucket.items()
-            if (entry := _entry(value)) is not None
-        }
+        return self._gate.run(send)
 
     def _alive(self, worker_ids: set[str]) -> set[str]:
         ordered = sorted(worker_ids)

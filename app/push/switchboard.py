@@ -101,8 +101,8 @@ class Switchboard:
         unknown = Presence(connected=None, unknown_since=since)
         return {node: presence if presence.connected else unknown for node, presence in found.items()}
 
-    def connected(self) -> dict[str, Presence] | None:
-        """Every node with a channel, as the registry has it; ``None`` while nobody can say of the others."""
+    def connected(self) -> dict[str, int | None] | None:
+        """Every node with a channel, as ``Registry.connected`` says; ``None`` while nobody can say of the others."""
         try:
             found = self._registry.connected()
         except RedisAwayError:

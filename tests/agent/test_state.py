@@ -465,3 +465,61 @@ def test_an_agent_that_is_told_to_end_stops_all_children_at_once_and_then_exits(
     story >> ChildExited("p1", 1, 0) << Exit()
     story >> Ticked()
     story.end()
+
+
+def come_to_run(story: Playbook, run: int = 1) -> None:
+    """Pipeline p1 has been deployed, and its child has stayed up; a heartbeat that says so is under way."""
+    story >> ChildLaunched("p1", run, 100, 5001, 5002)
+    story.any_more()
+    story >> ChildHealthy("p1", run)
+    story.wait_for(SendHeartbeat)
+    while not story.last.pipelines or story.last.pipelines[0].status != "RUNNING":
+        story >> HeartbeatSent(story.last.generation)
+        story.wait_for(SendHeartbeat)
+
+
+def until_next_heartbeat(story: Playbook) -> float:
+    """The heartbeat under way arrives; how long the next one is in coming, in seconds."""
+    story >> HeartbeatSent(story.last.generation)
+    before = story.now
+    story.wait_for(SendHeartbeat)
+    return story.now - before
+
+
+@pytest.mark.parametrize(("interval", "least"), [(60.0, 3.0), (600.0, 30.0)])
+def test_a_second_heartbeat_follows_soon_after_a_pipeline_has_come_to_run(
+    interval: float, least: float
+) -> None:
+    """So that there are rates; later where the server asks for few heartbeats, and never in step."""
+    waits = set()
+    for seed in range(20):
+        story = Playbook(Agent(15.0, random.Random(seed)))
+        story >> Booted(enrolled=True, memory=Memory((spec(),))) << StartChild(spec(), 1) << FetchConfig
+        intervals = Intervals(poll=9000, idle_poll=9000, heartbeat=interval, idle_heartbeat=interval)
+        story >> ConfigFetched(1, plan(spec(), intervals=intervals))
+        story.any_more()
+        come_to_run(story)
+        story >> HeartbeatFailed(
+            story.last.generation, "away"
+        )  # it has told nobody: that makes no difference
+        story.wait_for(SendHeartbeat)
+        wait = until_next_heartbeat(story)
+        assert least <= wait <= 2 * least
+        waits.add(round(wait / least, 1))
+        assert until_next_heartbeat(story) >= 0.9 * interval, "only one more"
+    assert len(waits) > 5
+
+
+def test_a_pipeline_that_keeps_dying_costs_no_more_than_one_second_heartbeat_an_interval() -> None:
+    """What comes and goes is told, but the fleet's budget counts on the interval."""
+    story = Playbook()
+    story >> Booted(enrolled=True, memory=Memory((spec(),))) << StartChild(spec(), 1) << FetchConfig
+    story >> ConfigFetched(1, plan(spec(), intervals=Intervals(9000, 9000, 60, 60)))
+    story.any_more()
+    come_to_run(story)
+    assert until_next_heartbeat(story) <= 6
+    story >> HeartbeatSent(story.last.generation) >> ChildExited("p1", 1, 1)
+    story.any_more()
+    story.wait_for(StartChild)
+    come_to_run(story, 2)
+    assert until_next_heartbeat(story) > 6

@@ -11,12 +11,14 @@ import pytest
 from flask import Flask
 from sqlalchemy import event, select, update
 
-from app import create_app, fleet, fleet_filter, selectors
+from app import create_app, fleet, fleet_filter, paging, selectors
 from app.clock import utc_now
 from app.config import Settings
 from app.database import db, transaction
+from app.errors import InvalidInputError
 from app.models import Environment, Node
 from app.node_status import Clock, NodeStatus
+from app.push.presence import Entry
 from app.server_settings import Intervals
 from tests.app.conftest import Script, enroll, make_script, node_id, refused, succeeded
 from tests.support.until import until
@@ -252,21 +254,75 @@ def test_nodes_are_filtered_by_each_thing_that_is_asked(
     assert fresh.get("/config")["pipelines"] == []
 
 
-def test_a_filter_that_is_judged_here_pages_like_any_other(
-    script: Script, environment_id: str, monkeypatch: pytest.MonkeyPatch
+def test_what_only_redis_and_the_plans_know_pages_like_any_other_filter(
+    app: Flask, script: Script, environment_id: str, pipeline_id: str
 ) -> None:
-    """Across the pieces in which the fleet is looked at, each match comes once and in order."""
-    monkeypatch.setattr(fleet_filter, "SCAN_ROWS", 3)
-    enroll(script, environment_id, *(f"n{number:02}" for number in range(0, 20, 2)), labels={"even": "1"})
-    enroll(script, environment_id, *(f"n{number:02}" for number in range(1, 20, 2)))
-    names: list[str] = []
-    page = script.get("/nodes", label="even", limit="4")
-    while True:
-        names += [row["name"] for row in page["items"]]
-        if page["nextCursor"] is None:
-            break
-        page = script.get("/nodes", label="even", limit="4", cursor=page["nextCursor"])
-    assert names == [f"n{number:02}" for number in range(0, 20, 2)]
+    """Each match once and in order: connected or not, behind, and what follows from both."""
+    agents = enroll(script, environment_id, *(f"n{number:02}" for number in range(12)))
+    connect(app, *agents[::2])
+    deploy(script, pipeline_id)
+    for agent in agents[6:]:
+        set_node(app, agent, running_revision=agent.get("/config")["configRevision"])
+    now, long_ago = utc_now(), utc_now() - timedelta(hours=1)
+    for number, agent in enumerate(agents):
+        set_node(app, agent, last_heartbeat_at=now, last_seen_at=now if number % 3 else long_ago)
+
+    def found(**query: str) -> list[int]:
+        names: list[str] = []
+        page = script.get("/nodes", limit="4", **query)
+        while True:
+            names += [row["name"] for row in page["items"]]
+            if page["nextCursor"] is None:
+                return [int(name[1:]) for name in names]
+            page = script.get("/nodes", limit="4", cursor=page["nextCursor"], **query)
+
+    assert found(connected="true") == [0, 2, 4, 6, 8, 10]
+    assert found(connected="false") == [1, 3, 5, 7, 9, 11]
+    assert found(status="HEALTHY") == [0, 1, 2, 4, 5, 6, 7, 8, 10, 11]
+    assert found(status="UNREACHABLE") == [3, 9]
+    assert found(status="BEHIND") == [0, 1, 2, 3, 4, 5]
+    with app.app_context():
+        counts = fleet.counts(environment_id)
+    assert (counts.connected, counts.unreachable, counts.behind) == (6, 2, 6)
+
+
+def connect(app: Flask, *agents: Script) -> None:
+    """Say in Redis that a worker holds a channel of each of these."""
+    registry = app.extensions["switchboard"]._registry
+    registry.renew_lease("w", "host:1")
+    since_ms = int(utc_now().timestamp() * 1000)
+    registry.restore(
+        {node_id(each): Entry(1, node_id(each), "w", "ws", since_ms, "host:1", "-", True) for each in agents}
+    )
+
+
+def test_by_status_the_worst_come_first(
+    app: Flask, script: Script, environment_id: str, pipeline_id: str
+) -> None:
+    """As the badges say: failed, unreachable, behind, in maintenance, never seen, healthy; revoked ones last."""
+    names = ("revoked", "healthy-1", "fresh", "paused", "healthy-2", "behind", "silent", "failed")
+    agents = dict(zip(names, enroll(script, environment_id, *names), strict=True))
+    deploy(script, pipeline_id)
+    succeeded(script.call("PATCH", f"/nodes/{node_id(agents['paused'])}", {"maintenanceMode": True}), 200)
+    for name in ("healthy-1", "paused", "healthy-2", "silent", "revoked"):
+        beat(agents[name], configRevision=agents[name].get("/config")["configRevision"])
+    beat(agents["behind"], configRevision="another")
+    beat(agents["failed"], {"pipelineId": pipeline_id, "version": 1, "status": "CRASHED"})
+    connect(app, agents["healthy-1"])
+    for name in ("silent", "healthy-1"):
+        set_node(app, agents[name], last_seen_at=utc_now() - timedelta(hours=1))
+    # It enrolled, was told of nothing and said nothing: what it is to run it cannot have reported.
+    set_node(app, agents["fresh"], running_revision=agents["fresh"].get("/config")["configRevision"])
+    script.post(f"/nodes/{node_id(agents['revoked'])}/revoke", status=200)
+    worst_first = ["failed", "silent", "behind", "paused", "fresh", "healthy-1", "healthy-2", "revoked"]
+    with app.app_context():
+        page = fleet.page(fleet_filter.FleetFilter(), fleet_filter.Order("status"))
+        assert [row.name for row in page.items] == worst_first
+        page = fleet.page(fleet_filter.FleetFilter(environment_id), fleet_filter.Order("status", True))
+        assert [row.name for row in page.items] == worst_first[::-1]
+        for cursor in (paging.encode_cursor("7", "n", "x"), paging.encode_cursor("x", "n", "x")):
+            with pytest.raises(InvalidInputError):
+                fleet.page(fleet_filter.FleetFilter(), fleet_filter.Order("status"), cursor=cursor)
 
 
 def test_the_counts_say_what_the_rows_say(

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.browser.test_fleet_page import YAML, browser, context, email, environment_id
+from tests.browser.test_fleet_page import YAML, context, email, environment_id
 from tests.conftest import StartAgent
 from tests.support.api import Operator
 from tests.support.server import Server
 from tests.support.until import until
 
-__all__ = ["browser", "context", "email", "environment_id"]
+__all__ = ["context", "email", "environment_id"]
 
 EXPORTER = """\
 sources:

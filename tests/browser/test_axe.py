@@ -15,12 +15,12 @@ from app import create_app
 from app.config import Settings
 from tests.app.pages.test_errors import CODES, FROM_HERE
 from tests.app.test_secrets import pem
-from tests.browser.test_fleet_page import YAML, browser, context, email, environment_id, sign_in
+from tests.browser.test_fleet_page import YAML, context, email, environment_id, sign_in
 from tests.support.api import AgentByHand, Operator
 from tests.support.axe import BY_LOOKS, NARROW, WIDE, WIDEST, look
 from tests.support.server import Server
 
-__all__ = ["browser", "context", "email", "environment_id"]
+__all__ = ["context", "email", "environment_id"]
 
 PAGES = {
     "pages.fleet.index": "/",

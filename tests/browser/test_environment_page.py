@@ -4,12 +4,12 @@ import shlex
 
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from tests.browser.test_fleet_page import browser, context, email, environment_id, sign_in
+from tests.browser.test_fleet_page import context, email, environment_id, sign_in
 from tests.conftest import StartAgent
 from tests.support.api import AgentByHand, Operator
 from tests.support.server import Server
 
-__all__ = ["browser", "context", "email", "environment_id"]
+__all__ = ["context", "email", "environment_id"]
 
 
 def open_environment(context: BrowserContext, environment_id: str) -> Page:

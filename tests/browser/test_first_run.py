@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.browser.test_axe import PAGES
-from tests.browser.test_fleet_page import PASSWORD, WAIT_MS, browser
+from tests.browser.test_fleet_page import PASSWORD, WAIT_MS
 from tests.conftest import StartAgent, StartServer
 from tests.support.agent_process import AgentProcess
 from tests.support.api import AgentByHand, Operator
@@ -17,8 +17,6 @@ from tests.support.postgres_server import PostgresServer
 from tests.support.server import Server
 from tests.support.until import until
 from tools.redis_server import RedisServer
-
-__all__ = ["browser"]
 
 WITHOUT_IDS = [address for address in PAGES.values() if "{" not in address]
 CODE = re.compile(r"needs this code: (\S+)")

@@ -1,7 +1,6 @@
 """The fleet page in a real browser, against the real server with real agents."""
 
 import re
-import shutil
 import uuid
 from collections.abc import Iterator
 
@@ -13,7 +12,6 @@ from playwright.sync_api import (
     Locator,
     Page,
     expect,
-    sync_playwright,
 )
 
 from tests.conftest import StartAgent
@@ -23,7 +21,10 @@ from tests.support.server import Server
 
 PASSWORD = "correct horse battery"
 WAIT_MS = 40_000
-expect.set_options(timeout=WAIT_MS)
+OVERFLOWING = """cells => cells
+  .filter((cell) => cell.scrollWidth > cell.clientWidth + 1 && getComputedStyle(cell).overflowX === "visible")
+  .map((cell) => cell.textContent)"""
+"""What of some cells lies over their neighbours."""
 YAML = """\
 sources:
   requests:
@@ -35,18 +36,6 @@ sinks:
     type: blackhole
     inputs: [requests]
 """
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Chromium as the machine has it; a machine without one fails here."""
-    program = shutil.which("chromium") or shutil.which("chromium-browser")
-    assert program is not None, "chromium is not on PATH"
-    quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-dev-shm-usage"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=quiet)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +122,10 @@ def test_a_deploy_arrives_on_an_open_fleet_page(
     fleet = open_fleet(context, environment_id)
     expect(fleet.get_by_role("heading", name="No nodes in this environment yet")).to_be_visible()
     expect(fleet.locator("#live")).to_have_attribute("data-state", "stream")
+    # Nothing to narrow, sort or select.
+    for useless in ("search", "table"):
+        expect(fleet.get_by_role(useless)).to_be_hidden()  # type: ignore[arg-type]
+    expect(fleet.get_by_role("button", name="Preview…")).to_be_hidden()
 
     agents = start_two_agents(operator, server, environment_id, start_agent)
     node_ids = [agent.node_id for agent in agents]
@@ -141,6 +134,8 @@ def test_a_deploy_arrives_on_an_open_fleet_page(
         expect(badge).to_be_visible()
         expect(badge).to_have_attribute("title", _says("WebSocket open since", "held by worker"))
     expect(fleet.get_by_role("heading", name="No nodes in this environment yet")).to_be_hidden()
+    for useful in ("search", "table"):
+        expect(fleet.get_by_role(useful)).to_be_visible()  # type: ignore[arg-type]
 
     link = row(fleet, node_ids[0]).get_by_role("link").first
     link.focus()
@@ -165,6 +160,14 @@ def test_a_deploy_arrives_on_an_open_fleet_page(
     expect(row(fleet, node_ids[0]).get_by_text("not connected")).to_be_visible()
     expect(row(fleet, node_ids[1]).get_by_text("WS", exact=True)).to_be_visible()
     assert was_not_reloaded(fleet)
+
+    fleet.get_by_label("Name or host").fill("nothing-is-called-so")
+    fleet.get_by_role("button", name="Filter", exact=True).click()
+    expect(fleet.get_by_role("heading", name="No node matches")).to_be_visible()
+    expect(fleet.get_by_role("table")).to_be_hidden()
+    fleet.locator("#empty").get_by_role("link", name="Clear filters").click()
+    expect(row(fleet, node_ids[1])).to_be_visible()
+    expect(fleet.get_by_label("Name or host")).to_have_value("")
 
 
 def test_without_a_stream_the_page_asks_and_stays_current(
@@ -223,10 +226,19 @@ def test_no_page_scrolls_sideways_on_a_telephone(
     agent.heartbeat(labels={"a-label": "with-a-value-that-goes-on-and-on-and-on-and-on-and-on"})
     pipeline_id = operator.create_pipeline(environment_id, "a-long-name-of-a-pipeline-" * 3, YAML)["id"]
     operator.deploy(pipeline_id, "What-nobody-can-break-into-lines-" * 3)
+    run = {
+        "pipelineId": pipeline_id,
+        "version": 1,
+        "status": "RUNNING",
+        "failedVersion": 2,
+        "error": "why" * 90,
+    }
+    for events in (0, 10**8):
+        agent.heartbeat(pipelines=[{**run, "eventsIn": events, "eventsOut": events}])
     asked = {"action": "restart", "selector": ""}
     batch_id = operator.call("POST", f"/environments/{environment_id}/actions", asked)["batchId"]
     action_id = operator.call("GET", f"/nodes/{agent.node_id}/actions")["items"][0]["id"]
-    agent.heartbeat(completedActions=[{"actionId": action_id, "error": "a-word-without-an-end-" * 20}])
+    agent.heartbeat([run], completedActions=[{"actionId": action_id, "error": "a-word-without-an-end-" * 20}])
     context = browser.new_context(
         base_url=server.url, viewport={"width": 400, "height": 800}, color_scheme=scheme
     )
@@ -248,6 +260,7 @@ def test_no_page_scrolls_sideways_on_a_telephone(
         expect(page.get_by_role("heading", level=1)).to_be_visible()
         width = page.evaluate("document.documentElement.scrollWidth")
         assert width <= 400, f"{path} is {width} pixels wide"
+        assert page.locator(".run > *").evaluate_all(OVERFLOWING) == []
     context.close()
 
 

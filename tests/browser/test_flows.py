@@ -8,12 +8,12 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.app.test_secrets import pem
-from tests.browser.test_fleet_page import YAML, browser, context, email, environment_id, sign_in
+from tests.browser.test_fleet_page import YAML, context, email, environment_id, sign_in
 from tests.support.api import AgentByHand, Operator
 from tests.support.axe import look
 from tests.support.server import Server
 
-__all__ = ["browser", "context", "email", "environment_id"]
+__all__ = ["context", "email", "environment_id"]
 
 VECTOR_YAML = "data_dir: /var/lib/vector\n" + YAML
 GONE = "What this page is about no longer exists."
@@ -85,7 +85,7 @@ def test_a_pipeline_from_its_import_to_its_end(
     expect(page.get_by_text("the content of v1 and brings it to 1 node")).to_be_visible()
     page.get_by_role("button", name="Roll back on 1 node").click()
     expect(other.locator("#progress")).to_contain_text("Rolled back: version 3")
-    expect(other.locator("#version-3")).to_contain_text("wanted")
+    expect(other.locator("#version-3")).to_contain_text("deployed")
     page.get_by_text("Undeploy…").click()
     expect(page.locator("#ask-undeploy")).to_contain_text("0 nodes report it just now")
     page.get_by_role("button", name="Undeploy imported").click()

@@ -7,9 +7,9 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.test_axe import filled, page
-from tests.browser.test_fleet_page import browser, email
+from tests.browser.test_fleet_page import email
 
-__all__ = ["browser", "email", "filled", "page"]
+__all__ = ["email", "filled", "page"]
 
 LIVE = {
     "/", "/getting-started", "/nodes/{node}", "/pipelines/{pipeline}", "/environments/{environment}",

@@ -5,14 +5,14 @@ from pathlib import Path
 
 from playwright.sync_api import BrowserContext, expect
 
-from tests.browser.test_fleet_page import YAML, browser, context, email, environment_id
+from tests.browser.test_fleet_page import YAML, context, email, environment_id
 from tests.conformance.agent_b import AgentB
 from tests.conftest import StartAgent
 from tests.support.api import Operator
 from tests.support.server import Server
 from tests.support.until import until
 
-__all__ = ["browser", "context", "email", "environment_id"]
+__all__ = ["context", "email", "environment_id"]
 
 PAST_TWO_BATCHES = re.compile(r'\{"message":"event (599|[6-9]\d\d|\d{4,})"\}')
 """The page shows the latest events only, so a single one may come and go unseen."""

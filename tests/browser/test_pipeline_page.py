@@ -1,16 +1,15 @@
 """A pipeline's page as somebody uses it, with a real agent behind and somebody else looking on."""
 
-import pytest
 from playwright.sync_api import Browser, BrowserContext, expect
 
-from tests.browser.test_fleet_page import browser, context, email, environment_id, sign_in
+from tests.browser.test_fleet_page import context, email, environment_id, sign_in
 from tests.browser.test_samples import keep
 from tests.conftest import StartAgent
 from tests.support.api import Operator
 from tests.support.server import Server
 from tests.support.until import until
 
-__all__ = ["browser", "context", "email", "environment_id"]
+__all__ = ["context", "email", "environment_id"]
 
 YAML = """\
 sources:
@@ -28,16 +27,11 @@ def test_the_flow_fills_with_rates_while_somebody_else_looks_on(
     operator: Operator,
     environment_id: str,
     start_agent: StartAgent,
-    request: pytest.FixtureRequest,
 ) -> None:
-    """From the review to a deploy; a page that was open before shows it without a reload."""
-    before = operator.call("GET", "/settings")
-    operator.call("PATCH", "/settings", {"idleHeartbeatIntervalMs": 2000})
-    request.addfinalizer(
-        lambda: operator.call(
-            "PATCH", "/settings", {"idleHeartbeatIntervalMs": before["idleHeartbeatIntervalMs"]}
-        )
-    )
+    """From the review to a deploy; a page that was open before shows it without a reload.
+
+    With heartbeats a minute apart: the agent does not wait for the next one, so that there are rates.
+    """
     agent = start_agent(server.url, operator.enrollment_token(environment_id))
     until(lambda: operator.node(agent.node_id)["push"]["connected"], what="the agent's socket")
     pipeline_id = operator.create_pipeline(environment_id, "access-log", YAML)["id"]

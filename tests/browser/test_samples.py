@@ -5,13 +5,13 @@ from pathlib import Path
 
 from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.browser.test_fleet_page import browser, context, email, environment_id
+from tests.browser.test_fleet_page import context, email, environment_id
 from tests.conftest import StartAgent
 from tests.support.api import Operator
 from tests.support.server import Server
 from tests.support.until import until
 
-__all__ = ["browser", "context", "email", "environment_id"]
+__all__ = ["context", "email", "environment_id"]
 
 YAML = """\
 sources:

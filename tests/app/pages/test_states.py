@@ -203,3 +203,21 @@ def test_a_failed_version_beside_the_previous_one_that_runs(
     agent.beat({"pipelineId": pipeline_id, "version": 2, "status": "CRASHED", "failedVersion": 2})
     for text in (row(visitor, agent), *(visitor.get(page).text for page in pages)):
         assert words not in text
+
+
+def test_a_node_that_never_answers_a_deploy_stands_out(
+    app: Flask, sign_in: SignIn, agent: Agent, pipeline_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After five minutes: in the bar, in its words and beside the node's name."""
+    visitor = sign_in()
+    with app.app_context():
+        deploys.deploy(pipeline_id, COMMAND_LINE)
+    page = visitor.get(f"/pipelines/{pipeline_id}").text
+    assert 'aria-label="Of 1 node: none yet"' in page
+    assert "◌ 1 under way" in page
+    assert "no answer" not in page
+    monkeypatch.setattr(progress, "SILENT_AFTER", timedelta(0))
+    page = visitor.get(f"/pipelines/{pipeline_id}").text
+    assert 'aria-label="Of 1 node: 1 without an answer"' in page
+    assert "▲ 1 without an answer" in page
+    assert ">no answer</span>" in page
