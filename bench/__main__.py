@@ -17,11 +17,12 @@ import subprocess
 import sys
 import time
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from bench import baseline, load, measures, report
+from bench import baseline, load, measures, report, sizing
 from bench.pictures import write_pictures
 from bench.place import Place, say
 from bench.results import Results
@@ -31,8 +32,15 @@ from tests.support import PROJECT
 
 def main() -> int:
     arguments = _arguments()
-    signal.signal(signal.SIGTERM, _stop)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
     scale = SCALES[arguments.scale]
+    if arguments.crowd:
+        scale = replace(scale, crowd=arguments.crowd, crowd_most=arguments.crowd_most or arguments.crowd)
+    if arguments.crowd_seconds:
+        scale = replace(scale, crowd_seconds=arguments.crowd_seconds)
+    if arguments.rounds:
+        scale = replace(scale, rounds=arguments.rounds)
     chosen = [each for each in measures.all_of(scale) if not arguments.only or each.NAME in arguments.only]
     unknown = set(arguments.only or ()) - {each.NAME for each in chosen}
     if unknown:
@@ -86,6 +94,10 @@ def _write(results: Results, folder: Path, name: str, began: float) -> None:
     report.write_json(results, folder / f"{name}.json")
     pictures = write_pictures(results, folder, name)
     (folder / f"{name}.md").write_text(report.markdown(results, pictures))
+    if any(key.startswith("growth.") for key in results.values):
+        # Documents have it beside their folder of results.
+        place = folder.parent if folder.resolve() == (PROJECT / "docs" / "bench") else folder
+        sizing.write(results, place / "sizing.md", folder)
 
 
 def _facts(scale: str) -> dict[str, Any]:
@@ -109,6 +121,9 @@ def _model() -> str:
 
 
 def _stop(_number: int, _frame: FrameType | None) -> None:
+    """Once: what was started is stopped in order, which takes half a minute at most, and is not interrupted again."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
@@ -117,6 +132,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--scale", choices=SCALES, default="quick")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these measurements and no others")
     parser.add_argument("--minutes", type=float, help="begin no new round after so many")
+    parser.add_argument("--rounds", type=int, help="how often each has its turn")
+    parser.add_argument("--crowd", type=int, metavar="SOCKETS", help="of the large crowd")
+    parser.add_argument("--crowd-most", type=int, metavar="SOCKETS", help="what is tried beyond it")
+    parser.add_argument("--crowd-seconds", type=float, help="how long none of it may be lost")
     parser.add_argument("--folder", default=str(PROJECT / "build" / "bench" / "results"))
     parser.add_argument("--check", action="store_true", help="compare with the baseline")
     parser.add_argument("--keep", action="store_true", help="make this run the baseline")

@@ -98,6 +98,10 @@ class Ours:
         """How many sockets the workers hold and have subscribed."""
         return len(self.store.pubsub_channels("signalbox:node:*"))
 
+    def wait_until_empty(self) -> None:
+        """Until the last socket is gone, after a crowd has left without a word."""
+        until(lambda: self.held() == 0, seconds=60, every=0.2, what="no subscribed socket")
+
     def deploy(self, pipeline: str) -> int:
         """How many were pushed. The call's own time is the caller's to take."""
         return int(self.operator.deploy(pipeline)["pushed"])
