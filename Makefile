@@ -19,15 +19,15 @@ test: lint types
 
 # Measure ours beside its peers, the small set, in under ten minutes; the table goes to build/bench/results.
 bench: bench-environment
-	@exec $(VENV)/bin/python -m bench --scale quick --minutes 8 $(BENCH)
+	@exec $(VENV)/bin/python -m bench --scale quick --minutes 7 $(BENCH)
 
-# Measure everything, for hours; table, JSON and pictures go to docs/bench. ONLY="sockets heartbeats" for less.
+# Measure everything, in about two hours; table, JSON and pictures go to docs/bench. ONLY="sockets heartbeats" for less.
 bench-full: bench-environment
-	@exec $(VENV)/bin/python -m bench --scale full --folder docs/bench $(if $(ONLY),--only $(ONLY)) $(BENCH)
+	@exec $(VENV)/bin/python -m bench --scale full --minutes 300 --folder docs/bench $(if $(ONLY),--only $(ONLY)) $(BENCH)
 
 # As bench, and fail with a sentence where a ratio has become worse than bench/baseline.json allows.
 bench-check: bench-environment
-	@exec $(VENV)/bin/python -m bench --scale quick --minutes 8 --check $(BENCH)
+	@exec $(VENV)/bin/python -m bench --scale quick --minutes 7 --check $(BENCH)
 
 # Disturb agents, server and Redis for two hours and look whether all comes right; SECONDS=… for less.
 soak-agent: environment

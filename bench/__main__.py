@@ -29,10 +29,13 @@ from bench.results import Results
 from bench.scale import SCALES
 from tests.support import PROJECT
 
+GRACE_SECONDS = 120
+"""How long what was begun in time may last; then it is interrupted."""
+
 
 def main() -> int:
     arguments = _arguments()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
         signal.signal(number, _stop)
     scale = SCALES[arguments.scale]
     if arguments.crowd:
@@ -49,6 +52,8 @@ def main() -> int:
     results = Results(facts=_facts(scale.name))
     began = time.monotonic()
     deadline = began + arguments.minutes * 60 if arguments.minutes else None
+    if arguments.minutes:
+        signal.alarm(int(arguments.minutes * 60 + GRACE_SECONDS))
     folder = Path(arguments.folder)
     folder.mkdir(parents=True, exist_ok=True)
     interrupted = False
@@ -122,7 +127,7 @@ def _model() -> str:
 
 def _stop(_number: int, _frame: FrameType | None) -> None:
     """Once: what was started is stopped in order, which takes half a minute at most, and is not interrupted again."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
         signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
@@ -131,7 +136,9 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--scale", choices=SCALES, default="quick")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these measurements and no others")
-    parser.add_argument("--minutes", type=float, help="begin no new round after so many")
+    parser.add_argument(
+        "--minutes", type=float, help="begin no new round after so many, and end two later whatever happens"
+    )
     parser.add_argument("--rounds", type=int, help="how often each has its turn")
     parser.add_argument("--crowd", type=int, metavar="SOCKETS", help="of the large crowd")
     parser.add_argument("--crowd-most", type=int, metavar="SOCKETS", help="what is tried beyond it")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bench.measures import REST, SMALL
+
 OURS = "signalbox"
 
 
@@ -23,6 +25,12 @@ class Figure:
 
 
 FIGURES: dict[str, Figure] = {}
+
+
+def ordered() -> list[Figure]:
+    """All of them, by measurement in the order in which they run, whoever was imported first."""
+    places = {name: place for place, name in enumerate(SMALL + REST)}
+    return sorted(FIGURES.values(), key=lambda each: places.get(each.key.partition(".")[0], len(places)))
 
 
 def figure(key: str, title: str, unit: str, better: str, what: str) -> str:

@@ -47,6 +47,7 @@ class Ours:
         self.environment: str = self.operator.create_environment("bench")["id"]
         self.tokens: list[str] = []
         self._channels = Channels("signalbox:")
+        self._own_channels = self._subscribed()
 
     @property
     def port(self) -> int:
@@ -95,8 +96,11 @@ class Ours:
             engine.dispose()
 
     def held(self) -> int:
-        """How many sockets the workers hold and have subscribed."""
-        return len(self.store.pubsub_channels("signalbox:node:*"))
+        """How many sockets the workers hold and have subscribed: Redis's channels, less those it had without any."""
+        return max(0, self._subscribed() - self._own_channels)
+
+    def _subscribed(self) -> int:
+        return int(self.store.info("stats")["pubsub_channels"])
 
     def wait_until_empty(self) -> None:
         """Until the last socket is gone, after a crowd has left without a word."""
@@ -123,7 +127,7 @@ def running(
     workers: int = 2,
     database: str = "PostgreSQL",
     settings: Mapping[str, str] | None = None,
-    application: str = "bench.application:app",
+    access_log: bool = False,
 ) -> Iterator[Ours]:
     """One server with an empty environment; everything it needs is made for it and removed behind it."""
     with place.folder() as folder, place.redis() as redis_server, place.database(database) as url:
@@ -133,7 +137,9 @@ def running(
             "SIGNALBOX_REDIS_URL": redis_server.url,
             **(settings or {}),
         }
-        server = Server(folder, all_settings, workers=workers, application=application)
+        server = Server(folder, all_settings, workers=workers, application="bench.application:app")
+        if not access_log:  # as shipped
+            del server.settings["SIGNALBOX_ACCESS_LOG"]
         ours = None
         try:
             server.start()

@@ -12,6 +12,11 @@ PICTURES = {
         "Sockets, ours beside the peers",
         ("sockets.memory", "sockets.upgrades", "sockets.idle", "sockets.all_told", "sockets.push_p50"),
     ),
+    "requests": (
+        "Requests of agents, as a share of an empty view's",
+        ("polls.share", "heartbeats.postgresql_share", "heartbeats.sqlite_share", "fetches.share"),
+    ),
+    "workers": ("One push with more workers", ("workers.push_cost", "workers.push_p50")),
 }
 
 

@@ -33,9 +33,10 @@ class Probe:
             began = time.perf_counter()
             try:
                 answer = self._ask()
-                if answer.status_code >= 400:
+                if answer.status_code < 400:
+                    self.spans_ms.append((time.perf_counter() - began) * 1000)
+                else:
                     self.failures.append(f"{answer.url} answered {answer.status_code}")
             except requests.RequestException as error:
                 self.failures.append(str(error))
-            self.spans_ms.append((time.perf_counter() - began) * 1000)
             self._over.wait(self._every)

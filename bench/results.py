@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from bench.figures import FIGURES, OURS, Figure
+from bench.figures import FIGURES, OURS, Figure, ordered
 
 Values = dict[str, dict[str, list[float]]]
 """By figure, then by contender."""
@@ -63,10 +63,10 @@ class Results:
         return found
 
     def figures(self) -> Iterator[tuple[Figure, list[str]]]:
-        """What was measured, ours first, in the order in which figures are declared."""
-        for key, figure in FIGURES.items():
-            if key in self.values:
-                names = self.values[key]
+        """What was measured, ours first, in the order in which they are measured."""
+        for figure in ordered():
+            if figure.key in self.values:
+                names = self.values[figure.key]
                 yield figure, sorted(names, key=lambda name: (name != OURS, list(names).index(name)))
 
     def to_json(self) -> dict[str, Any]:

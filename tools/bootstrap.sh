@@ -2,7 +2,7 @@
 # Makes a machine ready, doing only what is still missing: sh tools/bootstrap.sh [build | run | test | bench]
 #   build the virtual environment with requirements.txt
 #   run   (default) the same, and a redis-server
-#   test  the same with requirements-dev.txt, a Chromium and systemd-analyze
+#   test  the same with requirements-dev.txt, a Chromium, systemd-analyze and a C compiler
 #   bench as run with requirements-dev.txt, a C compiler, and under build/bench the peers that are measured beside ours
 # VENV names the virtual environment's folder (.venv). Works without a terminal and without standard input.
 set -eu
@@ -140,5 +140,5 @@ case $purpose in
     *) install_requirements requirements.txt ;;
 esac
 if [ "$purpose" != build ]; then get_redis; fi
-if [ "$purpose" = test ]; then get_chromium; get_systemd_analyze; fi
+if [ "$purpose" = test ]; then get_chromium; get_systemd_analyze; get_compiler; fi
 if [ "$purpose" = bench ]; then get_compiler; get_python_peers; get_node_peer; fi

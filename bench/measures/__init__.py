@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from types import ModuleType
 
 from bench.scale import Scale
 
+SMALL = ("sockets", "polls", "heartbeats", "fetches", "deploys")
+"""What `make bench` measures."""
+REST = (
+    "upgrades", "pages", "worker_killed", "workers", "storm", "history", "growth", "idle_agent", "large_crowd",
+)  # fmt: skip
+"""The large crowd is last: it may wear out the machine."""
+
 
 def all_of(scale: Scale) -> list[ModuleType]:
-    """What belongs to a run of that scale, in the order in which it is measured."""
-    from bench.measures import (
-        deploys,
-        fetches,
-        growth,
-        heartbeats,
-        history,
-        idle_agent,
-        large_crowd,
-        pages,
-        polls,
-        sockets,
-        storm,
-        upgrades,
-        worker_killed,
-        workers,
-    )
-
-    small = [sockets, polls, heartbeats, fetches, deploys]
-    if scale.name == "quick":
-        return small
-    return [*small, upgrades, pages, worker_killed, workers, storm, history, growth, idle_agent, large_crowd]
+    """What belongs to a run of that scale, in the order in which it is measured and shown."""
+    names = SMALL if scale.name == "quick" else SMALL + REST
+    return [import_module(f"bench.measures.{name}") for name in names]

@@ -142,6 +142,7 @@ def _pipelines(place: Place, scale: Scale, results: Results) -> None:
     with ours.running(place) as server:
         tokens = server.enroll(50)
         pipelines: list[str] = []
+        seq = 0
         for size in (1, 2, 4, 8, 16, 32):
             say(f"{NAME}: {size} pipelines of a node")
             while len(pipelines) < size:
@@ -156,7 +157,8 @@ def _pipelines(place: Place, scale: Scale, results: Results) -> None:
                 )
                 assert set(polls.statuses) == {200}, str(polls.statuses)
                 results.record(PIPELINES_CONFIG, 1000 / polls.rate, str(size))
-                beats = drive(server.server.url, _beats(tokens, pipelines, 4000), seconds=2, warm_seconds=0.5)
+                beats = drive(server.server.url, _beats(tokens, pipelines, 5000, seq), seconds=2, passes=1)
+                seq += 5000
                 assert set(beats.statuses) == {200}, str(beats.statuses)
                 results.record(PIPELINES_BEAT, 1000 / beats.rate, str(size))
 

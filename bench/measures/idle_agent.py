@@ -27,7 +27,7 @@ REQUESTS = figure(
 
 def measure(place: Place, scale: Scale, results: Results) -> None:
     """One agent with one pipeline, its push channel up."""
-    with ours.running(place) as server, place.folder() as folder:
+    with ours.running(place, access_log=True) as server, place.folder() as folder:
         token = server.operator.enrollment_token(server.environment)
         agent = AgentProcess(folder, server.server.url, token).start()
         try:

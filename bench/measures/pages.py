@@ -27,7 +27,7 @@ FIGURES = {
         "ms",
         "less",
         f"one after the other, median; pages of {PAGE_SIZE}, so that of 10,000 nodes the last page is the 200th",
-    )  # fmt: skip
+    )
     for which, title in (("fleet", "the fleet page"), ("api", "`GET /api/v1/nodes`"))
     for place in ("first", "last")
 }

@@ -67,11 +67,11 @@ def measure(place: Place, scale: Scale, results: Results) -> None:
     """Rounds, in each of which every contender has its turn; the order is turned round by round."""
     names = [OURS, *(name for name in peers.PEERS if _may_run(name, results))]
     for number in range(scale.rounds):
-        if not place.has_time:
-            say(f"{NAME}: no time for more than {number} of {scale.rounds} rounds")
-            results.facts.setdefault("leftOut", []).append(f"{NAME}: rounds after {number}")
-            return
         for name in names[number % len(names) :] + names[: number % len(names)]:
+            if not place.has_time:
+                say(f"{NAME}: no time for more than {number} of {scale.rounds} rounds")
+                results.facts.setdefault("leftOut", []).append(f"{NAME}: what was to follow round {number}")
+                return
             say(f"{NAME}: round {number + 1} of {scale.rounds}, {name}, {scale.sockets} sockets")
             if not _try_turn(place, name, scale, results):
                 names = [each for each in names if each != name]
