@@ -44,6 +44,8 @@ def main() -> int:
         scale = replace(scale, crowd_seconds=arguments.crowd_seconds)
     if arguments.rounds:
         scale = replace(scale, rounds=arguments.rounds)
+    if arguments.sockets:
+        scale = replace(scale, sockets=arguments.sockets, nodes=arguments.sockets)
     chosen = [each for each in measures.all_of(scale) if not arguments.only or each.NAME in arguments.only]
     unknown = set(arguments.only or ()) - {each.NAME for each in chosen}
     if unknown:
@@ -140,6 +142,7 @@ def _arguments() -> argparse.Namespace:
         "--minutes", type=float, help="begin no new round after so many, and end two later whatever happens"
     )
     parser.add_argument("--rounds", type=int, help="how often each has its turn")
+    parser.add_argument("--sockets", type=int, help="of each contender, and nodes of the fleet")
     parser.add_argument("--crowd", type=int, metavar="SOCKETS", help="of the large crowd")
     parser.add_argument("--crowd-most", type=int, metavar="SOCKETS", help="what is tried beyond it")
     parser.add_argument("--crowd-seconds", type=float, help="how long none of it may be lost")

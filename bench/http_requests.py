@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from bench.load import Load, drive
+from bench.place import processor_seconds
+from tests.support.server import Server
 
 EMPTY = b"GET /empty HTTP/1.1\r\nHost: bench\r\n\r\n"
 CONNECTIONS = 32
@@ -62,6 +64,9 @@ class Beside:
 
     load: Load
     empty_rate: float
+    cpu_us: float
+    """Processor time of the workers for a request, microseconds; of an empty one the other."""
+    empty_cpu_us: float
 
     @property
     def share(self) -> float:
@@ -69,13 +74,23 @@ class Beside:
         return self.load.rate / self.empty_rate
 
 
-def beside_empty(url: str, make: Callable[[int], list[bytes]], seconds: float, passes: int = 0) -> Beside:
+def beside_empty(
+    server: Server, make: Callable[[int], list[bytes]], seconds: float, passes: int = 0
+) -> Beside:
     """Just before and just after the empty view is asked in the same way, because the machine drifts.
 
     `make` gets how many requests can be needed at most.
     """
-    before = drive(url, [EMPTY], connections=CONNECTIONS, seconds=seconds / 2, warm_seconds=0.3)
-    requests = make(int(before.rate * (seconds + 1) * 1.5))
-    load = drive(url, requests, connections=CONNECTIONS, seconds=seconds, warm_seconds=0.5, passes=passes)
-    after = drive(url, [EMPTY], connections=CONNECTIONS, seconds=seconds / 2, warm_seconds=0.3)
-    return Beside(load, (before.rate + after.rate) / 2)
+    pids = server.worker_pids()
+
+    def ask(requests: Sequence[bytes], seconds: float, passes: int) -> tuple[Load, float]:
+        cpu = processor_seconds(pids)
+        load = drive(
+            server.url, requests, connections=CONNECTIONS, seconds=seconds, warm_seconds=0.5, passes=passes
+        )
+        return load, (processor_seconds(pids) - cpu) * 1e6 / sum(load.statuses.values())
+
+    before, before_us = ask([EMPTY], seconds / 2, 0)
+    load, cpu_us = ask(make(int(before.rate * (seconds + 1) * 1.5)), seconds, passes)
+    after, after_us = ask([EMPTY], seconds / 2, 0)
+    return Beside(load, (before.rate + after.rate) / 2, cpu_us, (before_us + after_us) / 2)

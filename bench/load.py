@@ -126,7 +126,7 @@ class Crowd:
         self.close()
 
     def connect(
-        self, count: int | None = None, *, rate: float = 0, at_once: int = 200, seconds: float = 180
+        self, count: int | None = None, *, rate: float = 0, at_once: int = 200, seconds: float = 600
     ) -> State:
         """Dial until `count` (all) were dialed, `rate` a second, `at_once` under way; wait for the answers."""
         processes = len(self._processes)

@@ -172,6 +172,6 @@ def contender(place: Place, count: int, workers: int = 2) -> Iterator[Contender]
         )
 
 
-def wait_until_held(held: Callable[[], int], count: int, seconds: float = 60) -> None:
+def wait_until_held(held: Callable[[], int], count: int, seconds: float = 120) -> None:
     """Until the server has subscribed to all those channels."""
     until(lambda: held() >= count, seconds=seconds, every=0.2, what=f"{count} subscribed sockets")

@@ -20,7 +20,7 @@ ALONE = "alone"
 """Ours with a transaction of its own for each heartbeat."""
 PIPELINES = 3
 
-SHARES, RATES, P99S = (
+SHARES, RATES, P99S, CPUS = (
     {
         kind: figure(f"heartbeats.{kind.lower()}_{name}", f"heartbeats on {kind}{title}", unit, better, what)
         for kind in ("PostgreSQL", "SQLite")
@@ -29,6 +29,7 @@ SHARES, RATES, P99S = (
         ("share", "", "share", "more", "answered with `200` and stored, as a share of the empty view's rate"),
         ("rate", "", "/s", "more", "the same as a rate, which depends on the machine"),
         ("p99", ", p99", "ms", "less", "with 32 at once all the time"),
+        ("cpu", ", processor time of each", "µs", "less", "of the workers, without PostgreSQL's"),
     )
 )
 
@@ -48,12 +49,13 @@ def measure(place: Place, scale: Scale, results: Results) -> None:
                 if not place.has_time:
                     break
                 say(f"{NAME}: round {number + 1} of {scale.rounds}, {kind}, {name}")
-                one = beside_empty(each.url, each.make, scale.load_seconds, passes=1)
+                one = beside_empty(each.server.server, each.make, scale.load_seconds, passes=1)
                 assert set(one.load.statuses) == {200}, f"heartbeats were answered with {one.load.statuses}"
                 each.answered(one.load)
                 results.record(SHARES[kind], one.share, name)
                 results.record(RATES[kind], one.load.rate, name)
                 results.record(P99S[kind], one.load.p99_ms, name)
+                results.record(CPUS[kind], one.cpu_us, name)
         for (kind, _), each in beats.items():
             lost = each.lost()
             assert not lost, f"{lost} nodes' heartbeats were answered with 200 and are not in {kind}"
@@ -63,8 +65,7 @@ class Beats:
     """Heartbeats of many nodes in turn, and how far each node's have been answered."""
 
     def __init__(self, server: ours.Ours, nodes: int = NODES, pipelines: int = PIPELINES) -> None:
-        self._server = server
-        self.url = server.server.url
+        self.server = server
         self._tokens = server.enroll(nodes)
         self._pipelines = [server.create_pipeline(f"bench-{number}") for number in range(pipelines)]
         self._seq = 0
@@ -91,6 +92,6 @@ class Beats:
 
     def lost(self) -> int:
         """Of how many nodes a newer heartbeat was answered than the database holds."""
-        with self._server.engine() as connection:
+        with self.server.engine() as connection:
             kept = dict(connection.execute(text("SELECT id, heartbeat_seq FROM node")).tuples().all())
         return sum((kept[token.split("_")[2]] or 0) < seq for token, seq in self._answered.items())

@@ -26,6 +26,10 @@ P99 = figure("polls.p99", "unchanged polls, p99", "ms", "less", "with 32 at once
 EMPTY_RATE = figure(
     "polls.empty", "an empty view", "/s", "-", "the unit: the same server's view that returns ''"
 )
+CPU = figure(
+    "polls.cpu", "processor time of an unchanged poll", "µs", "less", "of the workers, without PostgreSQL's"
+)
+EMPTY_CPU = figure("polls.empty_cpu", "processor time of an empty request", "µs", "-", "of the workers")
 CLIENT = figure(
     "polls.client", "load client while polling", "% of a core", "-", "what the client itself takes"
 )
@@ -46,10 +50,12 @@ def measure(place: Place, scale: Scale, results: Results) -> None:
             if not place.has_time:
                 return
             say(f"{NAME}: round {number + 1} of {scale.rounds}")
-            one = beside_empty(server.server.url, lambda _: requests, scale.load_seconds)
+            one = beside_empty(server.server, lambda _: requests, scale.load_seconds)
             assert set(one.load.statuses) == {304}, f"polls were answered with {one.load.statuses}"
             results.record(SHARE, one.share)
             results.record(RATE, one.load.rate)
             results.record(P99, one.load.p99_ms)
             results.record(EMPTY_RATE, one.empty_rate)
+            results.record(CPU, one.cpu_us)
+            results.record(EMPTY_CPU, one.empty_cpu_us)
             results.record(CLIENT, 100 * one.load.client_cores)
