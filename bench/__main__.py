@@ -76,9 +76,15 @@ def main() -> int:
     print(report.text(results))
     say(f"written to {folder}")
     if arguments.keep:
-        baseline.FILE.write_text(json.dumps(baseline.made_from(results), indent=1) + "\n")
+        kept = baseline.made_from(results)
+        if arguments.only:  # the others stay as they are
+            kept["ratios"] = {**baseline.read()["ratios"], **kept["ratios"]}
+        baseline.FILE.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
     if arguments.check:
-        findings = baseline.compare(results, baseline.read())
+        wanted = baseline.read()
+        if wanted["facts"].get("scale") != scale.name:
+            say(f"the baseline was made at another scale: {wanted['facts'].get('scale')}")
+        findings = baseline.compare(results, wanted)
         for finding in findings:
             print(f"{'WORSE' if finding.is_worse else 'ok':6}{finding.sentence}")
         if any(finding.is_worse for finding in findings):

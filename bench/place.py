@@ -29,7 +29,7 @@ class Place:
 
     def __enter__(self) -> Place:
         self._root = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
-        postgres = PostgresServer()
+        postgres = PostgresServer(max_connections=800)  # of as many as sixteen workers
         self._stack.callback(postgres.close)
         try:
             self._postgres = PostgresDatabases(postgres.start())

@@ -17,7 +17,7 @@ def number(value: float | None) -> str:
         return f"{value:,.0f}".replace(",", "\N{NO-BREAK SPACE}")
     if value == int(value):
         return f"{value:.0f}"
-    digits = 2 if abs(value) < 10 else 1 if abs(value) < 100 else 0
+    digits = 3 if abs(value) < 0.1 else 2 if abs(value) < 10 else 1 if abs(value) < 100 else 0
     return f"{value:.{digits}f}"
 
 

@@ -39,6 +39,15 @@ def test_a_ratio_is_how_many_times_better_ours_is_whatever_the_machine_does() ->
     assert measured().ratios() == {"s.told/peer": 4.0, "s.rate/peer": 0.5, "p.share": 0.8}
 
 
+def test_rounds_are_compared_with_themselves() -> None:
+    """Ratios of medians would mix rounds: here they would say 9."""
+    results = Results()
+    for ours, peer in ((100, 400), (300, 1200), (100, 900)):
+        results.record("s.told", ours)
+        results.record("s.told", peer, "peer")
+    assert results.ratio("s.told", "peer") == 4.0
+
+
 def test_what_a_peer_did_not_finish_has_no_ratio() -> None:
     """Nothing is made up where nothing was measured, or where ours is nothing."""
     results = Results()
