@@ -85,6 +85,12 @@ def main() -> int:
         if wanted["facts"].get("scale") != scale.name:
             say(f"the baseline was made at another scale: {wanted['facts'].get('scale')}")
         findings = baseline.compare(results, wanted)
+        if not findings:
+            print(
+                "bench: bench/baseline.json has no ratio of what was measured; --keep writes it",
+                file=sys.stderr,
+            )
+            return 1
         for finding in findings:
             print(f"{'WORSE' if finding.is_worse else 'ok':6}{finding.sentence}")
         if any(finding.is_worse for finding in findings):

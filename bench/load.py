@@ -78,6 +78,13 @@ class State:
     """Seconds of processor time since each process began."""
     statuses: Mapping[int, int]
     """Of refused handshakes; 0: the connection ended, 1: no answer within 30 seconds."""
+    goodbyes: Mapping[int, int]
+    """Close codes of lost channels; 0: none was said."""
+
+    @property
+    def cut(self) -> int:
+        """Lost channels but those that were told to come back (1001), as a worker does that holds too many."""
+        return self.lost - self.goodbyes.get(1001, 0)
 
 
 class Crowd:
@@ -203,9 +210,12 @@ class Crowd:
 
     def _ask(self, commands: Sequence[str]) -> State:
         answers = self._answers(commands)
-        statuses: Counter[int] = Counter()
-        for answer in answers:
-            statuses.update({int(status): count for status, count in answer["statuses"].items()})
+
+        def counted(name: str) -> dict[int, int]:
+            counts: Counter[int] = Counter()
+            for answer in answers:
+                counts.update({int(number): count for number, count in answer[name].items()})
+            return dict(counts)
 
         def total(name: str) -> int:
             return sum(answer[name] for answer in answers)
@@ -222,7 +232,8 @@ class Crowd:
             dialed_at=min((answer["dialedAt"] for answer in answers if answer["dialedAt"]), default=0),
             settled_at=max(answer["settledAt"] for answer in answers),
             cpu=sum(answer["cpu"] for answer in answers),
-            statuses=dict(statuses),
+            statuses=counted("statuses"),
+            goodbyes=counted("goodbyes"),
         )
 
 

@@ -33,21 +33,29 @@ static struct {
     int64_t deadline;
 } command;
 
+static void print_counts(const char *name, const uint32_t *counts, int size)
+{
+    const char *comma = "";
+    printf(", \"%s\": {", name);
+    for (int number = 0; number < size; number++)
+        if (counts[number]) {
+            printf("%s\"%d\": %u", comma, number, counts[number]);
+            comma = ", ";
+        }
+    putchar('}');
+}
+
 static void reply(void)
 {
     printf("{\"open\": %lu, \"lost\": %lu, \"refused\": %lu, \"heard\": %lu, \"messages\": %lu, \"bytes\": %lu, "
            "\"fetched\": %lu, \"fetchFailures\": %lu, \"waiting\": %u, \"underWay\": %u, \"dialedAt\": %ld, "
-           "\"settledAt\": %ld, \"now\": %ld, \"cpu\": %.4f, \"statuses\": {",
+           "\"settledAt\": %ld, \"now\": %ld, \"cpu\": %.4f",
            crowd.open, crowd.lost, crowd.refused, crowd.heard, crowd.messages, crowd.bytes, crowd.fetched,
            crowd.fetch_failures, crowd.waiting, crowd.in_flight, crowd.dialing_since, crowd.settled_at, now_ns(),
            cpu_seconds());
-    const char *comma = "";
-    for (int status = 0; status < 600; status++)
-        if (crowd.statuses[status]) {
-            printf("%s\"%d\": %u", comma, status, crowd.statuses[status]);
-            comma = ", ";
-        }
-    puts("}}");
+    print_counts("statuses", crowd.statuses, 600);
+    print_counts("goodbyes", crowd.goodbyes, 5000);
+    puts("}");
     fflush(stdout);
     command.pending = false;
 }

@@ -41,7 +41,7 @@ struct crowd {
     double spread_seconds;
     uint32_t waiting;
     uint64_t open, lost, refused, heard, messages, fetched, fetch_failures, bytes;
-    uint32_t statuses[600];
+    uint32_t statuses[600], goodbyes[5000]; /* by close code, 0: none was said */
 };
 
 extern struct crowd crowd;

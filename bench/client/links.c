@@ -56,7 +56,7 @@ static void refused(uint32_t index, int status, double retry_after)
                                        : chance() * (span < LONGEST_PAUSE ? span : LONGEST_PAUSE));
 }
 
-static void lost(uint32_t index)
+static void lost(uint32_t index, int goodbye)
 {
     struct link *link = &crowd.links[index];
     close(link->fd);
@@ -65,6 +65,7 @@ static void lost(uint32_t index)
     link->state = IDLE;
     crowd.open--;
     crowd.lost++;
+    crowd.goodbyes[goodbye < 5000 ? goodbye : 0]++;
     crowd.moments[LOST][index] = now_ns();
     if (crowd.reconnects)
         wait_until(index, chance() * crowd.spread_seconds);
@@ -162,13 +163,16 @@ static bool take_frames(uint32_t index)
     struct link *link = &crowd.links[index];
     struct frame frame;
     size_t at = 0;
-    int whole;
+    int whole, goodbye = 0;
     while ((whole = frame_read(link->read.data + at, link->read.len - at, &frame)) == 1) {
         at += frame.size;
         if (frame.opcode == PING)
             say(index, PONG, frame.payload, frame.len);
-        else if (frame.opcode == CLOSE)
+        else if (frame.opcode == CLOSE) {
             whole = -1;
+            if (frame.len >= 2)
+                goodbye = (uint8_t)frame.payload[0] << 8 | (uint8_t)frame.payload[1];
+        }
         else if (frame.opcode == TEXT && crowd.dialect == SOCKET_IO)
             socket_io(index, &frame);
         else if (frame.opcode == TEXT)
@@ -178,7 +182,7 @@ static bool take_frames(uint32_t index)
     }
     if (whole < 0) {
         if (link->state == OPEN)
-            lost(index);
+            lost(index, goodbye);
         else
             refused(index, 0, -1);
         return false;
@@ -230,7 +234,7 @@ void link_event(uint32_t index, uint32_t events)
         return;
     if (count <= 0) {
         if (link->state == OPEN)
-            lost(index);
+            lost(index, 0);
         else
             refused(index, 0, -1);
     } else if (link->state == SHAKING && !crowd.moments[SHOOK][index] && link->read.data[0] == 'H') {
@@ -290,6 +294,7 @@ void links_forget(void)
 {
     crowd.heard = crowd.messages = crowd.lost = crowd.refused = crowd.fetched = crowd.fetch_failures = crowd.bytes = 0;
     memset(crowd.statuses, 0, sizeof crowd.statuses);
+    memset(crowd.goodbyes, 0, sizeof crowd.goodbyes);
     memset(crowd.moments[FIRST], 0, crowd.count * sizeof(int64_t));
     memset(crowd.moments[LAST], 0, crowd.count * sizeof(int64_t));
     memset(crowd.moments[LOST], 0, crowd.count * sizeof(int64_t));

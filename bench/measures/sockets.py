@@ -117,6 +117,7 @@ def turn(contender: Contender, scale: Scale, results: Results) -> None:
         time.sleep(1)
         memory, stored = pss(contender.pids), _redis_bytes(contender)
         before = crowd.state()
+        crowd.reconnect(1)
         state = crowd.connect()
         count = len(contender.tokens) - WARM
         assert state.refused == 0, f"{name} refused {state.statuses}"
@@ -131,7 +132,7 @@ def turn(contender: Contender, scale: Scale, results: Results) -> None:
         state = crowd.state(scale.idle_seconds)
         spent = processor_seconds(contender.pids) - cpu
         results.record(IDLE, 100 * spent / (time.monotonic() - since), name)
-        assert state.lost == 0, f"{name} lost {state.lost} idle sockets"
+        assert state.cut == 0, f"{name} lost {state.cut} idle sockets: {state.goodbyes}"
         _push(contender, crowd, scale.pushes, results)
         for _ in range(scale.fan_outs):
             _tell_all(contender, crowd, results)

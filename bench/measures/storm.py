@@ -49,7 +49,8 @@ def measure(place: Place, scale: Scale, results: Results) -> None:
         with Crowd(
             [server.websocket_url], server.tokens, headers={"X-Config-Revision": server.follow()}
         ) as crowd:
-            assert crowd.connect(rate=1500).refused == 0
+            crowd.reconnect(1)
+            crowd.connect(rate=1500)
             ours.wait_until_held(server.held, scale.nodes)
             for number in range(scale.rounds):
                 if not place.has_time:
@@ -76,7 +77,7 @@ def _storm(server: ours.Ours, pipeline: str, crowd: Crowd, results: Results) -> 
     messages = -1
     while (state := crowd.state(QUIET_SECONDS)).messages != messages:
         messages = state.messages
-    assert state.lost == 0, f"a storm of deploys has cost {state.lost} sockets"
+    assert state.cut == 0, f"a storm of deploys has cost {state.cut} sockets: {state.goodbyes}"
     results.record(ANSWERED, sum(answer.status_code == 200 for answer in answers))
     results.record(LAST, (max(crowd.dump("last")) - began) / 1e6)
     results.record(NUDGES, state.messages / len(server.tokens))

@@ -119,10 +119,12 @@ def test_channels_are_counted_told_apart_and_opened_again(server: SmallServer) -
         crowd.forget()
         assert crowd.state().heard == 0
         crowd.reconnect(0.05)
-        server.open[0].wfile.write(frame(8, b""))
-        state = crowd.wait("lost", 1, 20)
+        server.open[0].wfile.write(frame(8, (1001).to_bytes(2, "big") + b"too many"))
+        server.open[1].close_connection = True
+        server.open[1].connection.shutdown(2)
+        crowd.wait("lost", 2, 20)
         state = crowd.wait("open", 6, 20)
-        assert (state.lost, state.open) == (1, 6), state
+        assert (state.lost, state.open, state.goodbyes, state.cut) == (2, 6, {0: 1, 1001: 1}, 1)
 
 
 def test_requests_are_answered_once_each_and_counted(server: SmallServer) -> None:
