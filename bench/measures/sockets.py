@@ -6,6 +6,7 @@ import statistics
 import threading
 import time
 from contextlib import AbstractContextManager
+from dataclasses import replace
 
 from bench import ours, peers
 from bench.contender import Contender
@@ -73,7 +74,8 @@ def measure(place: Place, scale: Scale, results: Results) -> None:
                 results.facts.setdefault("leftOut", []).append(f"{NAME}: what was to follow round {number}")
                 return
             say(f"{NAME}: round {number + 1} of {scale.rounds}, {name}, {scale.sockets} sockets")
-            if not _try_turn(place, name, scale, results):
+            scale_now = scale if number < scale.idle_rounds else replace(scale, idle_seconds=0)
+            if not _try_turn(place, name, scale_now, results):
                 names = [each for each in names if each != name]
 
 
@@ -128,11 +130,8 @@ def turn(contender: Contender, scale: Scale, results: Results) -> None:
         crowd.state(FIRST_SETTLE_SECONDS)  # let what belongs to connecting pass
         results.record(MEMORY, (pss(contender.pids) - memory) / 1024 / count, name)
         results.record(REDIS, (_redis_bytes(contender) - stored) / count, name)
-        cpu, since = processor_seconds(contender.pids), time.monotonic()
-        state = crowd.state(scale.idle_seconds)
-        spent = processor_seconds(contender.pids) - cpu
-        results.record(IDLE, 100 * spent / (time.monotonic() - since), name)
-        assert state.cut == 0, f"{name} lost {state.cut} idle sockets: {state.goodbyes}"
+        if scale.idle_seconds:
+            _idle(contender, crowd, scale.idle_seconds, results)
         _push(contender, crowd, scale.pushes, results)
         for _ in range(scale.fan_outs):
             _tell_all(contender, crowd, results)
@@ -140,6 +139,14 @@ def turn(contender: Contender, scale: Scale, results: Results) -> None:
 
 def _redis_bytes(contender: Contender) -> int:
     return int(contender.store.info("memory")["used_memory"])
+
+
+def _idle(contender: Contender, crowd: Crowd, seconds: float, results: Results) -> None:
+    cpu, since = processor_seconds(contender.pids), time.monotonic()
+    state = crowd.state(seconds)
+    spent = processor_seconds(contender.pids) - cpu
+    results.record(IDLE, 100 * spent / (time.monotonic() - since), contender.name)
+    assert state.cut == 0, f"{contender.name} lost {state.cut} idle sockets: {state.goodbyes}"
 
 
 def _push(contender: Contender, crowd: Crowd, count: int, results: Results) -> None:
