@@ -21,7 +21,7 @@ test: lint types
 bench: bench-environment
 	@exec $(VENV)/bin/python -m bench --scale quick --minutes 7 $(BENCH)
 
-# Measure everything, in about two hours; table, JSON and pictures go to docs/bench. ONLY="sockets heartbeats" for less.
+# Measure everything, in some hours; table, JSON and pictures go to docs/bench. ONLY="sockets heartbeats" for less.
 bench-full: bench-environment
 	@exec $(VENV)/bin/python -m bench --scale full --minutes 300 --folder docs/bench $(if $(ONLY),--only $(ONLY)) $(BENCH)
 
