@@ -3,7 +3,7 @@ VENV ?= .venv
 export VENV
 
 .NOTPARALLEL:
-.PHONY: demo agent test bench soak-agent soak-conformance fuzz lint types environment
+.PHONY: demo agent test bench bench-full bench-check soak-agent soak-conformance fuzz lint types environment bench-environment
 
 # Start everything on this machine and keep it running until Ctrl-C; RESET=1 forgets the last time.
 demo:
@@ -20,9 +20,17 @@ test: lint
 	$(VENV)/bin/python -m pytest --collect-only -q >/dev/null 2>&1 & \
 	$(VENV)/bin/mypy && wait && exec $(VENV)/bin/python -m pytest -n 4 --dist worksteal
 
-# Measure the small set: sockets beside plain flask-sock, a storm of deploys, the way to an agent. Some minutes.
-bench: environment
-	@$(VENV)/bin/python -m bench.sockets 1000 5000 && $(VENV)/bin/python -m bench.deploy_storm && $(VENV)/bin/python -m bench.deploy_latency 5
+# Measure ours beside its peers, the small set, in under ten minutes; the table goes to build/bench/results.
+bench: bench-environment
+	@exec $(VENV)/bin/python -m bench --scale quick --minutes 7 $(BENCH)
+
+# Measure everything, in some hours; table, JSON and pictures go to docs/bench. ONLY="sockets heartbeats" for less.
+bench-full: bench-environment
+	@exec $(VENV)/bin/python -m bench --scale full --minutes 300 --folder docs/bench $(if $(ONLY),--only $(ONLY)) $(BENCH)
+
+# As bench, and fail with a sentence where a ratio has become worse than bench/baseline.json allows.
+bench-check: bench-environment
+	@exec $(VENV)/bin/python -m bench --scale quick --minutes 7 --check $(BENCH)
 
 # Disturb agents, server and Redis for two hours and look whether all comes right; SECONDS=… for less.
 soak-agent: environment
@@ -47,3 +55,7 @@ types: environment
 # Set up what the tests need.
 environment:
 	@sh tools/bootstrap.sh test
+
+# Set up what the measurements need: a C compiler and the peers, under build/bench.
+bench-environment:
+	@sh tools/bootstrap.sh bench

@@ -1,8 +1,9 @@
 #!/bin/sh
-# Makes a machine ready, doing only what is still missing: sh tools/bootstrap.sh [build | run | test]
+# Makes a machine ready, doing only what is still missing: sh tools/bootstrap.sh [build | run | test | bench]
 #   build the virtual environment with requirements.txt
 #   run   (default) the same, and a redis-server
-#   test  the same with requirements-dev.txt, a Chromium and systemd-analyze
+#   test  the same with requirements-dev.txt, a Chromium, systemd-analyze and a C compiler
+#   bench as run with requirements-dev.txt, a C compiler, and under build/bench the peers that are measured beside ours
 # VENV names the virtual environment's folder (.venv). Works without a terminal and without standard input.
 set -eu
 cd "$(dirname "$0")/.."
@@ -95,8 +96,49 @@ get_systemd_analyze() {
         fail "the agent's unit is tested with systemd-analyze: none on PATH, and apt could not install Debian's systemd"
 }
 
-case $purpose in build | run | test) ;; *) fail "unknown purpose '$purpose': build, run or test" ;; esac
+get_compiler() {
+    if has cc && echo 'int main(void) { return 0; }' | cc -x c -o /dev/null - 2>/dev/null; then return; fi
+    install_packages gcc libc6-dev && has cc ||
+        fail "the load programs of bench are written in C: no cc on PATH, and apt could not install Debian's gcc"
+}
+
+# The Python ones in an environment of their own; a subshell, since it is made by the same functions.
+get_python_peers() (
+    VENV=build/bench/peers
+    mkdir -p build/bench
+    make_environment
+    stamp=$VENV/.installed
+    wanted=$(cksum <bench/peers/requirements.txt)
+    if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then return; fi
+    say "Installing the peers ($(grep -c == bench/peers/requirements.txt) packages)"
+    "$VENV/bin/python" -m pip install -q -r bench/peers/requirements.txt >&2 ||
+        fail "pip could not install the peers; its last lines above say why"
+    printf '%s\n' "$wanted" >"$stamp"
+)
+
+# The suite goes on without the one peer that needs Node, and says so.
+get_node_peer() {
+    folder=build/bench/node_ws
+    wanted=$(cat bench/peers/node_ws/package.json bench/peers/node_ws/package-lock.json | cksum)
+    if has node && [ -f "$folder/.installed" ] && [ "$(cat "$folder/.installed")" = "$wanted" ]; then return; fi
+    has node || install_packages nodejs || true
+    has npm || install_packages npm || true
+    mkdir -p "$folder"
+    cp bench/peers/node_ws/package.json bench/peers/node_ws/package-lock.json "$folder"
+    say "Installing the packages of the peer in Node"
+    if has node && has npm && (cd "$folder" && npm ci --ignore-scripts --no-audit --no-fund >&2); then
+        printf '%s\n' "$wanted" >"$folder/.installed"
+    else
+        say "No Node with its packages: bench goes on without the peer in Node"
+    fi
+}
+
+case $purpose in build | run | test | bench) ;; *) fail "unknown purpose '$purpose': build, run, test or bench" ;; esac
 make_environment
-if [ "$purpose" = test ]; then install_requirements requirements-dev.txt; else install_requirements requirements.txt; fi
+case $purpose in
+    test | bench) install_requirements requirements-dev.txt ;;
+    *) install_requirements requirements.txt ;;
+esac
 if [ "$purpose" != build ]; then get_redis; fi
-if [ "$purpose" = test ]; then get_chromium; get_systemd_analyze; fi
+if [ "$purpose" = test ]; then get_chromium; get_systemd_analyze; get_compiler; fi
+if [ "$purpose" = bench ]; then get_compiler; get_python_peers; get_node_peer; fi

@@ -31,8 +31,9 @@ class PostgresServerError(Exception):
 class PostgresServer:
     """One PostgreSQL on a unix socket in a folder of its own; its superuser `postgres` needs no password."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_connections: int = 200) -> None:
         """Not started yet; its folder is made here and removed by `close`."""
+        self._max_connections = max_connections
         # Not pytest's temporary folder, which only its owner may enter.
         self.folder = Path(tempfile.mkdtemp(prefix="signalbox-postgres-"))
         self.log = self.folder / "postgres.log"
@@ -66,7 +67,7 @@ class PostgresServer:
             "listen_addresses=",
         ]
         # No power cut has to be survived, so nothing waits for the disk; a kill loses nothing all the same.
-        for setting in ("fsync=off", "full_page_writes=off", "max_connections=200"):
+        for setting in ("fsync=off", "full_page_writes=off", f"max_connections={self._max_connections}"):
             command += ["-c", setting]
         # SIGQUIT is the shutdown that waits for nobody.
         self._process = ChildProcess(

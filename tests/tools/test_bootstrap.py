@@ -89,5 +89,8 @@ def test_an_unknown_purpose_is_refused_before_anything_is_made(tree: Path) -> No
     """A slip of the keyboard costs nothing."""
     done = bootstrap(tree, "tests")
 
-    assert (done.returncode, done.stderr) == (1, "bootstrap: unknown purpose 'tests': build, run or test\n")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "bootstrap: unknown purpose 'tests': build, run, test or bench\n",
+    )
     assert not (tree / ".venv").exists()

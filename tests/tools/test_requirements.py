@@ -29,7 +29,12 @@ def is_exact(requirement: Requirement) -> bool:
     return re.fullmatch(r"==[^*,]+", str(requirement.specifier)) is not None
 
 
-FILES = ["requirements.txt", "requirements-dev.txt", "tools/requirements-redis.txt"]
+FILES = [
+    "requirements.txt",
+    "requirements-dev.txt",
+    "tools/requirements-redis.txt",
+    "bench/peers/requirements.txt",
+]
 
 
 @pytest.mark.parametrize("name", FILES)

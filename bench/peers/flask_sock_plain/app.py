@@ -1,14 +1,13 @@
 """Plain flask-sock, in the plainest form that is correct in production: what a push channel costs without a hub.
 
-One view loop per socket, one redis-py subscriber per worker, a channel per node, a token checked with one indexed
-read, a presence key with a time to live. Run by ``bench/sockets.py`` under gunicorn's gevent workers.
+One view loop per socket, one redis-py subscriber per worker, a channel per node, a token checked before the upgrade,
+a presence key with a time to live. Run under gunicorn's gevent workers.
 """
 
 import hashlib
 import json
 import os
 import queue
-import sqlite3
 import threading
 import time
 
@@ -23,14 +22,19 @@ RENEWAL_SECONDS = 30
 app = Flask(__name__)
 app.config["SOCK_SERVER_OPTIONS"] = {"ping_interval": 25, "max_message_size": 64 * 1024}
 sock = Sock(app)
+store = redis.Redis(
+    connection_pool=redis.BlockingConnectionPool.from_url(
+        os.environ["PEER_REDIS_URL"], max_connections=32, timeout=30, decode_responses=True
+    )
+)
 
 
 class Subscriber:
     """This worker's one pub/sub connection; each socket has a queue of its own."""
 
     def __init__(self) -> None:
-        self.redis = redis.Redis.from_url(os.environ["PEER_REDIS_URL"])
-        self._pubsub = self.redis.pubsub(ignore_subscribe_messages=True)
+        store.sadd("workers", os.getpid())
+        self._pubsub = store.pubsub(ignore_subscribe_messages=True)
         self._pubsub.subscribe("worker")
         self._queues: dict[str, queue.Queue[str]] = {}
         self._lock = threading.Lock()
@@ -38,9 +42,9 @@ class Subscriber:
 
     def _listen(self) -> None:
         for message in self._pubsub.listen():
-            waiting = self._queues.get(message["channel"].decode())
+            waiting = self._queues.get(message["channel"])
             if waiting is not None:
-                waiting.put(message["data"].decode())
+                waiting.put(message["data"])
 
     def add(self, node_id: str) -> queue.Queue[str]:
         waiting: queue.Queue[str] = queue.Queue()
@@ -65,25 +69,14 @@ def subscriber() -> Subscriber:
     return _subscriber[0]
 
 
-def database() -> sqlite3.Connection:
-    return sqlite3.connect(os.environ["PEER_DATABASE"])
-
-
 @app.before_request
 def authenticate():
     if request.path != "/ws":
         return None
     request.environ.pop("HTTP_SEC_WEBSOCKET_EXTENSIONS", None)
     token = request.headers.get("Authorization", "").removeprefix("Bearer ")
-    connection = database()
-    row = connection.execute(
-        "SELECT id FROM node WHERE token_digest = ?", (hashlib.sha256(token.encode()).hexdigest(),)
-    ).fetchone()
-    connection.close()
-    if row is None:
-        return "", 401
-    g.node_id = row[0]
-    return None
+    g.node_id = store.hget("tokens", hashlib.sha256(token.encode()).hexdigest())
+    return None if g.node_id else ("", 401)
 
 
 @sock.route("/ws")
@@ -94,7 +87,7 @@ def channel(ws):
         renew_at = 0.0
         while ws.connected:
             if time.monotonic() >= renew_at:
-                hears.redis.set(f"presence:{node_id}", os.getpid(), ex=PRESENCE_SECONDS)
+                store.set(f"presence:{node_id}", os.getpid(), ex=PRESENCE_SECONDS)
                 renew_at = time.monotonic() + RENEWAL_SECONDS
             try:
                 ws.send(waiting.get(timeout=RENEWAL_SECONDS))
@@ -104,17 +97,14 @@ def channel(ws):
         pass
     finally:
         hears.remove(node_id, waiting)
-        hears.redis.delete(f"presence:{node_id}")
+        store.delete(f"presence:{node_id}")
 
 
 @app.post("/deploy")
 def deploy():
     """Publish to every node; how many took it."""
-    connection = database()
-    node_ids = [row[0] for row in connection.execute("SELECT id FROM node")]
-    connection.close()
     message = json.dumps({"type": "config_changed", "pipelineId": "p" * 32, "reason": "deploy"})
-    with subscriber().redis.pipeline(transaction=False) as pipeline:
-        for node_id in node_ids:
+    with store.pipeline(transaction=False) as pipeline:
+        for node_id in store.hvals("tokens"):
             pipeline.publish(f"node:{node_id}", message)
         return jsonify(pushed=sum(pipeline.execute()))

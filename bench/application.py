@@ -1,4 +1,7 @@
-"""The server of `bench.heartbeats`: ours, with an empty view; each heartbeat in its own transaction if asked."""
+"""The server that is measured: ours as it is, with an empty view beside it as the unit of what a request can cost.
+
+With BENCH_ALONE each heartbeat has a transaction of its own, to see what committing them in groups saves.
+"""
 
 import os
 from collections.abc import Sequence
