@@ -11,14 +11,17 @@ from app import (
     encryption,
     errors,
     extensions,
+    fetch_notes,
     health,
     heartbeats,
     metrics,
+    node_identity,
     operator_api,
     pages,
     request_limits,
     switchboard_process,
 )
+from app.agent_api import short_way
 from app.command_line import register_commands
 from app.config import ROOT, Settings
 from app.database import db
@@ -56,13 +59,16 @@ def create_app(settings: Settings) -> Flask:
 
     # around every request
     errors.init_app(app)
+    short_way.init_app(app)
     request_limits.init_app(app, settings)
     metrics.init_app(app)
 
     # between processes
     switchboard_process.init_app(app, settings)
 
-    # writes that meet
+    # reads and writes that meet
+    node_identity.init_app(app)
+    fetch_notes.init_app(app)
     heartbeats.init_app(app)
 
     # views

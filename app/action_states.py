@@ -19,6 +19,7 @@ from app.clock import utc_now
 from app.database import current_engine, transaction
 from app.ids import first_id_at
 from app.json_body import LongText, ShortText, Wire
+from app.many_ids import is_there
 from app.models import ActionBatch, Node, NodeAction, NodePipeline
 
 PENDING, DELIVERED = "PENDING", "DELIVERED"
@@ -76,6 +77,12 @@ def finish(session: Session, action_id: str, status: str, error: str | None, now
         .execution_options(synchronize_session=False)
     )
     return bool(ended.rowcount)  # type: ignore[attr-defined]
+
+
+def has_open(now: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Whether a node, in a query of nodes, has an open action."""
+    own = select(NodeAction.id).where(NodeAction.node_id == Node.id, IS_OPEN, NodeAction.expires_at > now)
+    return is_there(own, Node.__table__)
 
 
 _OPEN_OF_NODES = (

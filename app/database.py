@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import Connection, Engine, MetaData, create_engine, event, make_url
+from sqlalchemy import Engine, MetaData, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, Session
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -125,7 +125,7 @@ def prepare(engine: Engine) -> None:
         def write_ahead() -> None:
             connection.execute("PRAGMA journal_mode=WAL")
 
-        _until_not_busy(write_ahead)
+        until_not_busy(write_ahead)
         connection.execute("PRAGMA synchronous=NORMAL")
         connection.execute("PRAGMA foreign_keys=ON")
 
@@ -148,18 +148,10 @@ def transaction(work: Callable[[Session], Result]) -> Result:
         if not _writer.acquire(timeout=BUSY_DEADLINE_SECONDS):
             raise DatabaseBusyError("The database is busy; nothing was changed.", retry_after=2)
         try:
-            return _until_not_busy(lambda: _commit(work, {"sqlite_begin": "IMMEDIATE"}))
+            return until_not_busy(lambda: _commit(work, {"sqlite_begin": "IMMEDIATE"}))
         finally:
             _writer.release()
-    return _until_not_busy(lambda: _commit(work, {}))
-
-
-def reading() -> Connection:
-    """A connection for one SELECT: PostgreSQL is spared the two round trips of a transaction around it."""
-    connection = current_engine().connect()
-    if connection.dialect.name == "sqlite":
-        return connection
-    return connection.execution_options(isolation_level="AUTOCOMMIT")
+    return until_not_busy(lambda: _commit(work, {}))
 
 
 def snapshot(work: Callable[[Session], Result]) -> Result:
@@ -175,7 +167,7 @@ def snapshot(work: Callable[[Session], Result]) -> Result:
             session.connection(execution_options=options)
             return work(session)
 
-    return _until_not_busy(read)
+    return until_not_busy(read)
 
 
 def do_last(session: Session, work: LastWork) -> None:
@@ -200,7 +192,11 @@ def _commit(work: Callable[[Session], Result], options: dict[str, Any]) -> Resul
     return result
 
 
-def _until_not_busy(attempt: Callable[[], Result]) -> Result:
+def until_not_busy(attempt: Callable[[], Result]) -> Result:
+    """What *attempt*, a whole transaction, returns; tried again while another writer is in its way.
+
+    :raises DatabaseBusyError: that was so for five seconds.
+    """
     deadline = time.monotonic() + BUSY_DEADLINE_SECONDS
     pause = 0.002
     while True:

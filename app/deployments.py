@@ -7,15 +7,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, bindparam, func, select, update
+from sqlalchemy import Boolean, ColumnElement, bindparam, func, literal_column, select, update
 from sqlalchemy.orm import Session
 
-from app.clock import rfc3339, utc_now
+from app.clock import rfc3339
 from app.database import db, snapshot, transaction
 from app.errors import InvalidInputError, NotFoundError
 from app.heartbeat_body import ReportedPipeline
 from app.ids import is_id
-from app.models import Deployment, DeploymentNode, Pipeline
+from app.many_ids import is_there
+from app.models import Deployment, DeploymentNode, Node, Pipeline
 
 
 def report(deployment_id: str, limit: int = 100, cursor: str | None = None) -> dict[str, Any]:
@@ -116,25 +117,6 @@ def record_nudged(written: Sequence[tuple[str, str, datetime]]) -> None:
     transaction(lambda session: session.connection().execute(statement, rows) and None)
 
 
-def record_fetched(node_id: str) -> None:
-    """Note that the node has fetched its configuration, for every deployment that waits for it."""
-    waiting = (
-        DeploymentNode.node_id == node_id,
-        DeploymentNode.status == "PENDING",
-        DeploymentNode.fetched_at.is_(None),
-    )
-    with Session(db.engine) as session:
-        if session.scalar(select(DeploymentNode.deployment_id).where(*waiting).limit(1)) is None:
-            return
-    now = utc_now()
-
-    def work(session: Session) -> None:
-        lock_in_order(session, *waiting)
-        session.execute(update(DeploymentNode).where(*waiting).values(fetched_at=now))
-
-    transaction(work)
-
-
 # What failed may still come right (the agent tries again), as long as it is what is wanted.
 _IS_OPEN = (DeploymentNode.status == "PENDING") | (
     (DeploymentNode.status == "FAILED") & (Pipeline.wanted_version == Deployment.version)
@@ -145,6 +127,15 @@ _OPEN = (
     .outerjoin(Pipeline, Pipeline.id == Deployment.pipeline_id)
     .where(DeploymentNode.node_id.in_(bindparam("node_ids", expanding=True)), _IS_OPEN)
 )
+
+
+def has_open() -> ColumnElement[bool]:
+    """Whether a node, in a query of nodes, may have open deployments; ``lock_open`` knows which are."""
+    # Written as text: PostgreSQL uses a partial index only for a condition that it sees.
+    is_open = literal_column("deployment_node.status IN ('PENDING', 'FAILED')", Boolean())
+    return is_there(
+        select(DeploymentNode.node_id).where(DeploymentNode.node_id == Node.id, is_open), Node.__table__
+    )
 
 
 def lock_open(session: Session, node_ids: Sequence[str]) -> set[str]:

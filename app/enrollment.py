@@ -1,27 +1,24 @@
-"""How nodes come, prove who they are, and go: enrollment tokens, node tokens, revocation."""
+"""How nodes come and go: enrollment tokens, new nodes, revocation; see ``node_identity`` for what lies between."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
-from sqlalchemy import ColumnElement, Row, and_, bindparam, delete, func, select
+from sqlalchemy import ColumnElement, and_, delete, func, select
 from sqlalchemy.orm import Session
 
 from app import audit, revisions, tokens
 from app.audit import SERVER, Actor
 from app.clock import utc_now
-from app.database import reading, snapshot, transaction
+from app.database import snapshot, transaction
 from app.errors import ConflictError, NotFoundError, TooManyRequestsError, UnauthorizedError
 from app.ids import first_id_at, new_id
 from app.models import AuditEntry, DeploymentNode, Environment, Node, NodePipeline
 from app.switchboard_process import switchboard
 
 BAD_ENROLLMENT_TOKEN = "The enrollment token is not valid (it may have been rotated)."
-FOREIGN_NODE_TOKEN = "The node token is another system's and not good here; an operator can adopt this agent."
-BAD_NODE_TOKEN = "The node token is not valid (it may have been revoked)."
 
 
 ENROLLED = "node.enroll"
@@ -31,27 +28,6 @@ MAX_ENROLLED = 10_000
 """Nodes that one enrollment token may make within ``CAP_TIME``: a token that has leaked makes no unlimited fleet."""
 GHOSTS_KEPT = timedelta(hours=24)
 GHOSTS_A_STEP = 500
-
-
-class ForeignTokenError(UnauthorizedError):
-    """The token has another system's form, and no node here was made of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class AuthenticatedNode:
-    """The node behind a request, with its environment's nonce as of the same query."""
-
-    id: str
-    environment_id: str
-    nonce: str
-    operator_labels: Mapping[str, str]
-    agent_labels: Mapping[str, str]
-    selectable_agent_labels: list[str]
-    maintenance_mode: bool
-    running_revision: str | None
-    tried_revision: str | None
-    authenticated_at: datetime | None
-    last_seen_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,67 +224,6 @@ def remove_ghosts() -> int:
     # Nearly always there is none, and finding that out writes nothing.
     has_some = snapshot(lambda session: session.scalar(ghosts.with_only_columns(Node.id).limit(1)))
     return transaction(work) if has_some is not None else 0
-
-
-_NODE, _ENVIRONMENT = Node.__table__.c, Environment.__table__.c
-# Made once and without the ORM: this is part of every agent's every request, and making it took most of its time.
-_OF_A_NODE = select(
-    _NODE.token_digest,
-    _NODE.revoked_at,
-    _NODE.id,
-    _NODE.environment_id,
-    _ENVIRONMENT.nonce,
-    _NODE.operator_labels,
-    _NODE.agent_labels,
-    _ENVIRONMENT.selectable_agent_labels,
-    _NODE.maintenance_mode,
-    _NODE.running_revision,
-    _NODE.tried_revision,
-    _NODE.authenticated_at,
-    _NODE.last_seen_at,
-).join_from(Node.__table__, Environment.__table__, _ENVIRONMENT.id == _NODE.environment_id)
-_BY_ID = _OF_A_NODE.where(_NODE.id == bindparam("node_id"))
-_BY_DIGEST = _OF_A_NODE.where(_NODE.token_digest == bindparam("digest"))
-"""For adopted tokens, which have no node's id in them; the digest of 256 random bits gives nothing away."""
-
-
-def authenticate(header: str | None) -> AuthenticatedNode:
-    """The node whose token stands in an ``Authorization`` *header*: one indexed read, released before it returns.
-
-    :raises UnauthorizedError: no token, a malformed, unknown or revoked one.
-    :raises ForeignTokenError: another system's, which nobody has adopted.
-    """
-    token = tokens.bearer(header)
-    if token is not None and tokens.is_foreign(token):
-        return _adopted(token)
-    node_id = tokens.owner_of(token, "node") if token else None
-    if token is None or node_id is None:
-        raise UnauthorizedError("A node token is needed (Authorization: Bearer sbx_node_…).")
-    with reading() as connection:
-        row = connection.execute(_BY_ID, {"node_id": node_id}).one_or_none()
-    if (
-        not tokens.matches(token, row.token_digest if row else None)
-        or row is None
-        or row.revoked_at is not None
-    ):
-        raise UnauthorizedError(BAD_NODE_TOKEN)
-    return _authenticated(row)
-
-
-def _adopted(token: str) -> AuthenticatedNode:
-    """The node that was made of another system's token: again one indexed read."""
-    with reading() as connection:
-        row = connection.execute(_BY_DIGEST, {"digest": tokens.digest(token)}).one_or_none()
-    if row is None:
-        raise ForeignTokenError(FOREIGN_NODE_TOKEN)
-    if row.revoked_at is not None:
-        raise UnauthorizedError(FOREIGN_NODE_TOKEN)
-    return _authenticated(row)
-
-
-def _authenticated(row: Row[*tuple[Any, ...]]) -> AuthenticatedNode:
-    fields = AuthenticatedNode.__slots__
-    return AuthenticatedNode(**{name: getattr(row, name) for name in fields})
 
 
 def revoke(node_id: str, actor: Actor) -> None:

@@ -115,6 +115,10 @@ class FailureLimits:
                 )
         return self._bad.holds(digest, now)
 
+    def is_known_good(self, digest: str) -> bool:
+        """Whether this worker has found the token good lately, so that nothing is to be counted or told of it."""
+        return self._good.holds(digest, self._clock())
+
     def was_vouched_for(self, digest: str) -> bool:
         """Whether some worker knows the token to be good, whatever this one found before."""
         return self._shared.holds(digest)

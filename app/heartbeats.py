@@ -8,10 +8,10 @@ from flask import Flask, current_app
 
 from app import action_waves, heartbeat_rows, metrics_history, reported_labels, sample_results
 from app.clock import utc_now
-from app.enrollment import AuthenticatedNode
 from app.group_commit import GroupCommit
 from app.heartbeat_body import Heartbeat
 from app.heartbeat_rows import Beat, Outcome
+from app.node_identity import AuthenticatedNode
 from app.switchboard_process import switchboard
 
 

@@ -9,10 +9,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.database import transaction
-from app.enrollment import AuthenticatedNode
 from app.heartbeat_body import MAX_LOG_LINES, MAX_PIPELINES
 from app.json_body import LogLine, ShortText, Wire
 from app.models import Node, NodePipeline
+from app.node_identity import AuthenticatedNode
 from app.switchboard_process import switchboard
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -45,7 +45,7 @@ class Intervals:
 
     def to_wire(self) -> dict[str, int]:
         """As fields of an answer."""
-        return {to_camel(name): value for name, value in asdict(self).items()}
+        return {to_camel(name): getattr(self, name) for name in self.__slots__}
 
 
 INTERVALS = tuple(to_camel(name) for name in Intervals.__slots__)
@@ -200,11 +200,17 @@ TABLE = (
 
 def intervals() -> Intervals:
     """The intervals as they are now: changed ones from the database, the others as the server was started."""
-    settings: Settings = current_app.extensions["settings"]
     query = select(Setting.name, Setting.value).where(Setting.name.in_(INTERVALS))
-    changed: dict[str, Any] = dict(snapshot(lambda session: session.execute(query).all()))
+    changed: dict[str, int] = dict(snapshot(lambda session: session.execute(query).all()))
+    return intervals_with(tuple(changed.get(name) for name in INTERVALS))
+
+
+def intervals_with(changed: Sequence[int | None]) -> Intervals:
+    """The intervals, of which the database has *changed* in the order of ``INTERVALS`` (``None``: not this one)."""
+    settings: Settings = current_app.extensions["settings"]
+    defaults = (getattr(settings, name) for name in Intervals.__slots__)
     return Intervals(
-        **{name: int(changed.get(to_camel(name), getattr(settings, name))) for name in Intervals.__slots__}
+        *(default if value is None else int(value) for value, default in zip(changed, defaults, strict=True))
     )
 
 

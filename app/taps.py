@@ -15,11 +15,11 @@ from sqlalchemy.orm import Session
 from app import audit, masking, pipeline_yaml, pipelines
 from app.audit import Actor
 from app.database import snapshot, transaction
-from app.enrollment import AuthenticatedNode
 from app.errors import ConflictError, ForbiddenError, InvalidInputError, NotFoundError, UnavailableError
 from app.ids import is_id, new_id
 from app.json_body import HostName, LongText, ShortText, Wire, clean
 from app.models import Node, NodePipeline
+from app.node_identity import AuthenticatedNode
 from app.push import messages
 from app.push.redis_gate import RedisAwayError
 from app.push.taps import MAX_EVENT_CHARACTERS, MAX_EVENTS, MAX_OPEN, WATCH_SECONDS, Tap, Taps

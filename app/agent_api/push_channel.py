@@ -21,8 +21,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from agent.protocol import AGENT_INSTANCE_HEADER, CONFIG_REVISION_HEADER
 from app.agent_api import own_loop
 from app.config import Settings
-from app.enrollment import AuthenticatedNode
 from app.errors import InvalidInputError, TooManyRequestsError, UnauthorizedError, UnavailableError
+from app.node_identity import AuthenticatedNode
 from app.push import meters
 from app.push.claims import HeldOffError
 from app.push.connection import Connection, Transport

@@ -2,58 +2,41 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any, TypeVar
 
 from flask import Blueprint, Response, current_app, g, jsonify, request
 from flask.typing import ResponseReturnValue
-from sqlalchemy import update
-from sqlalchemy.orm import Session
 
 from agent.protocol import (
     MAX_BODY_BYTES,
     MAX_REPORT_BODY_BYTES,
-    SECRET_BACKEND,
-    SSE_PATH,
-    WEBSOCKET_PATH,
 )
 from app import (
-    assembly,
-    deployments,
     enrollment,
+    fetch_notes,
     heartbeat_body,
     heartbeats,
-    node_actions,
+    node_identity,
     node_labels,
     node_logs,
-    sample_offers,
     sample_results,
-    server_settings,
     taps,
     tokens,
 )
-from app.agent_api import push_channel
+from app.agent_api import config_answer, push_channel
 from app.agent_api.schemas import Enrollment
-from app.clock import utc_now
-from app.config import Settings
-from app.database import transaction
-from app.enrollment import AuthenticatedNode, ForeignTokenError
 from app.errors import TooLargeError, UnauthorizedError
 from app.extensions import sock
 from app.failure_limits import FailureLimits
 from app.json_body import Wire, drain, read_list, read_model
-from app.models import Node
-from app.push.meters import CONFIG_ANSWERS
+from app.node_identity import AuthenticatedNode, ForeignTokenError
 from app.refused_tokens import RefusedTokens
 
 Checked = TypeVar("Checked")
 Report = TypeVar("Report", bound=Wire)
 
-SEEN_AT_MOST_EVERY = timedelta(minutes=1)
 MAX_DRAINED_BYTES = 256 * 1024 * 1024
 """Of a body that is too large; no agent sends more in the ten seconds that it has."""
 
@@ -67,10 +50,11 @@ def authenticate() -> None:
     """Know the node before anything of its request's body is read; enrolling brings its token in the body."""
     if request.endpoint == "agent_api.enroll":
         return
-    header = request.headers.get("Authorization")
+    token = tokens.bearer(request.headers.get("Authorization"))
+    fetches = request.endpoint == "agent_api.config"
 
     def check() -> AuthenticatedNode:
-        return _limited(tokens.bearer(header), lambda: enrollment.authenticate(header))
+        return _limited(token, lambda: node_identity.authenticate(token, with_errands=fetches))
 
     if request.endpoint == "agent_api.websocket_route":
         push_channel.check_upgrade(request)
@@ -125,34 +109,9 @@ def enroll() -> ResponseReturnValue:
 
 @blueprint.get("/config")
 def config() -> ResponseReturnValue:
-    """What the node must run; ``304`` where its ``If-None-Match`` is still right, which assembles nothing."""
-    node: AuthenticatedNode = g.node
-    labels = assembly.selectable_labels(node.operator_labels, node.agent_labels, node.selectable_agent_labels)
-    plan = assembly.wanted_for(node.environment_id, node.nonce).for_node(labels, node.maintenance_mode)
-    rest: dict[str, Any] = {
-        **server_settings.intervals().to_wire(),
-        "websocketUrl": _public_url(WEBSOCKET_PATH, websocket=True),
-        "pushUrl": _public_url(SSE_PATH),
-        "secretBackend": SECRET_BACKEND,
-        "reconnectSpreadMs": current_app.extensions["reconnect_spread"].milliseconds(),
-        "configRevision": plan.revision,
-    }
-    attempt = ""
-    if (pending := node_actions.pending(node.id)) is not None:
-        rest["pendingAction"], attempt = pending
-    if offered := sample_offers.offered(node.id, node.environment_id):
-        rest["sampleRequests"] = offered
-    tail = json.dumps(rest, separators=(",", ":")).encode()
-    etag = hashlib.sha256(f"{node.id} {attempt}".encode() + tail).hexdigest()[:32]
-    _note_seen(node)
-    deployments.record_fetched(node.id)
-    response = Response(status=304)
-    if not request.if_none_match.contains_weak(etag):
-        response = Response(b'{"pipelines":' + plan.body + b"," + tail[1:], content_type="application/json")
-    CONFIG_ANSWERS.labels(response.status_code).inc()
-    response.set_etag(etag)
-    response.headers["Cache-Control"] = "private, no-store"
-    return response
+    """What the node must run; see ``config_answer``. Nearly always it is the short way that answers."""
+    answer = config_answer.make(g.node, request.environ)
+    return Response(answer.body, status=answer.status, headers=answer.headers)
 
 
 @blueprint.post("/heartbeat")
@@ -213,7 +172,7 @@ def _limited(token: str | None, check: Callable[[], Checked]) -> Checked:
         if is_foreign:
             refused.note(digest, address, only_known=True)
         is_enrolling = request.endpoint == "agent_api.enroll"
-        bad_node_token = enrollment.FOREIGN_NODE_TOKEN if is_foreign else enrollment.BAD_NODE_TOKEN
+        bad_node_token = node_identity.FOREIGN_NODE_TOKEN if is_foreign else node_identity.BAD_NODE_TOKEN
         raise UnauthorizedError(enrollment.BAD_ENROLLMENT_TOKEN if is_enrolling else bad_node_token)
     try:
         result = check()
@@ -243,29 +202,5 @@ def _read_report(model: type[Report]) -> Report | None:
         drain(request, MAX_DRAINED_BYTES)
     log.warning("a body of %s was too large and is left out node=%s", request.path, node.id)
     sample_results.fail_all(node.id, node.environment_id, sample_results.TOO_LARGE)
-    _note_seen(node)
+    fetch_notes.take(node)
     return None
-
-
-def _note_seen(node: AuthenticatedNode) -> None:
-    """Write that the node lives, at most once a minute."""
-    now = utc_now()
-    if node.authenticated_at and node.last_seen_at and now - node.last_seen_at < SEEN_AT_MOST_EVERY:
-        return
-
-    def work(session: Session) -> None:
-        session.execute(
-            update(Node)
-            .where(Node.id == node.id)
-            .values(last_seen_at=now, authenticated_at=node.authenticated_at or now)
-        )
-
-    transaction(work)
-
-
-def _public_url(path: str, websocket: bool = False) -> str:
-    """The absolute URL of *path*, from ``SIGNALBOX_PUBLIC_URL`` where that is set, else from the request."""
-    settings: Settings = current_app.extensions["settings"]
-    root = settings.public_url or request.url_root.rstrip("/")
-    url = root + path
-    return "ws" + url.removeprefix("http") if websocket else url

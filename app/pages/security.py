@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from flask import Flask, Response, current_app, request
-from flask.sessions import SecureCookieSessionInterface, SessionMixin
+from flask import Flask, Request, Response, current_app, request
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
 from flask_wtf.csrf import CSRFError
 
 from app.config import Settings
@@ -19,6 +19,10 @@ YEAR_SECONDS: Final = 365 * 24 * 3600
 
 class Sessions(SecureCookieSessionInterface):
     """Flask's signed cookie, ``Secure`` whenever the request or the public URL is https."""
+
+    def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
+        """As Flask does, but none below ``/api``, where tokens say who somebody is: it costs as much as routing."""
+        return None if request.path.startswith("/api/") else super().open_session(app, request)
 
     def get_cookie_secure(self, app: Flask) -> bool:
         """Whether the browser may send the cookie over https only."""

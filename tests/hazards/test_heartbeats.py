@@ -13,12 +13,12 @@ from app import group_commit, heartbeats, sample_results
 from app.action_states import CompletedAction
 from app.clock import utc_now
 from app.database import db, snapshot, transaction
-from app.enrollment import AuthenticatedNode
 from app.errors import InvalidInputError, UnavailableError
 from app.group_commit import GroupCommit
 from app.heartbeat_body import Heartbeat, ReportedPipeline
 from app.ids import new_id
 from app.models import Node, NodeAction, NodePipeline
+from app.node_identity import AuthenticatedNode
 from tests.hazards.conftest import Fleet
 from tests.hazards.test_truth import a_pipeline, an_environment
 from tests.support.until import until
