@@ -6,17 +6,15 @@ each other in a ring.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cache
 from typing import Any, cast
 
-from sqlalchemy import BindParameter, Insert, Row, Table, Update, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Row, Table, bindparam, select
 from sqlalchemy.orm import Session
 
-from app import action_states, component_rates, deployments, node_labels
+from app import action_states, component_rates, deployments, many_rows, node_labels
 from app.heartbeat_body import (
     MAX_COMPLETED_ACTIONS,
     MAX_LOG_LINES,
@@ -25,9 +23,11 @@ from app.heartbeat_body import (
     bounded_health,
     bounded_metrics,
 )
+from app.many_ids import among, listed
+from app.many_rows import Values
 from app.models import Node, NodePipeline, Pipeline
+from app.models.columns import UtcDateTime
 
-Values = dict[str, Any]
 AnyRow = Row[*tuple[Any, ...]]
 
 
@@ -55,7 +55,6 @@ class Outcome:
 
 _NODE = cast(Table, Node.__table__)
 _RUNS = cast(Table, NodePipeline.__table__)
-_IDS: BindParameter[Any] = bindparam("ids", expanding=True)
 # Made once and without the ORM. Not FOR UPDATE: a deploy's new rows refer to the node's key, and must not wait for
 # heartbeats (nor in a ring).
 _LOCKED_NODES = (
@@ -68,13 +67,15 @@ _LOCKED_NODES = (
         _NODE.c.agent_version,
         _NODE.c.vector_version,
         _NODE.c.agent_labels,
+        deployments.has_open().label("is_deploying"),
+        action_states.has_open(bindparam("now", type_=UtcDateTime())).label("is_asked"),
     )
-    .where(_NODE.c.id.in_(_IDS))
+    .where(among(_NODE.c.id, "ids"))
     .order_by(_NODE.c.id)
-    .with_for_update(key_share=True)
+    .with_for_update(key_share=True, of=_NODE)
 )
 _PIPELINES = select(Pipeline.__table__.c.id, Pipeline.__table__.c.environment_id).where(
-    Pipeline.__table__.c.id.in_(_IDS)
+    Pipeline.__table__.c.id.in_(bindparam("ids", expanding=True))
 )
 _STORED = select(
     _RUNS.c.node_id,
@@ -83,12 +84,8 @@ _STORED = select(
     _RUNS.c.events_out,
     _RUNS.c.reported_at,
     _RUNS.c.component_metrics,
-).where(_RUNS.c.node_id.in_(_IDS))
-_DROP = delete(_RUNS).where(
-    _RUNS.c.node_id == bindparam("the_node"), _RUNS.c.pipeline_id == bindparam("the_pipeline")
-)
-_KEYS = {"the_node": "node_id", "the_pipeline": "pipeline_id"}
-"""Names for what says which row; SQLAlchemy keeps a column's own name for its new value."""
+).where(among(_RUNS.c.node_id, "ids"))
+_RUN_KEYS = ("node_id", "pipeline_id")
 
 
 class _State:
@@ -97,7 +94,7 @@ class _State:
     def __init__(self, row: AnyRow) -> None:
         self.row = row
         self.boot_id, self.seq = row.boot_id, row.heartbeat_seq
-        self.values: Values = {"the_node": row.id}
+        self.values: Values = {"id": row.id}
         self.runs: dict[str, Values] = {}
         self.is_heard = False
         """Whether one of its heartbeats was newer than what is stored."""
@@ -143,9 +140,12 @@ def write(session: Session, beats: Sequence[Beat]) -> list[Outcome]:
     status. With ``bootId`` and ``seq`` an older heartbeat never undoes a newer one.
     """
     ids = list({beat.node_id: None for beat in beats})
-    states = {row.id: _State(row) for row in session.execute(_LOCKED_NODES, {"ids": ids})}
-    environments = _environments_of_pipelines(session, beats)
-    stored = {(row.node_id, row.pipeline_id): row for row in session.execute(_STORED, {"ids": list(states)})}
+    connection = session.connection()
+    known = connection.execute(_LOCKED_NODES, {"ids": listed(ids), "now": beats[-1].at})
+    states = {row.id: _State(row) for row in known}
+    environments = _environments_of_pipelines(connection, beats)
+    runs = connection.execute(_STORED, {"ids": listed(states)})
+    stored = {(row.node_id, row.pipeline_id): row for row in runs}
     fresh: list[bool] = []
     own: list[dict[str, ReportedPipeline]] = []
     for beat in beats:
@@ -170,13 +170,13 @@ def write(session: Session, beats: Sequence[Beat]) -> list[Outcome]:
             }
         fresh.append(is_fresh)
         own.append(reported)
-    _write_rows(session, states, stored)
+    _write_rows(connection, states, stored)
     return _settle(session, beats, states, fresh, own)
 
 
-def _environments_of_pipelines(session: Session, beats: Sequence[Beat]) -> dict[str, str]:
+def _environments_of_pipelines(connection: Connection, beats: Sequence[Beat]) -> dict[str, str]:
     ids = sorted({each.pipeline_id for beat in beats for each in beat.heartbeat.pipelines})
-    return {row.id: row.environment_id for row in session.execute(_PIPELINES, {"ids": ids})} if ids else {}
+    return {row.id: row.environment_id for row in connection.execute(_PIPELINES, {"ids": ids})} if ids else {}
 
 
 def _kept(earlier: Values | None) -> Values:
@@ -188,8 +188,8 @@ def _kept(earlier: Values | None) -> Values:
 def _run_values(pipeline: ReportedPipeline, beat: Beat, before: AnyRow | None) -> Values:
     seconds = (beat.at - before.reported_at).total_seconds() if before is not None else 0.0
     values: Values = {
-        "the_node": beat.node_id,
-        "the_pipeline": pipeline.pipeline_id,
+        "node_id": beat.node_id,
+        "pipeline_id": pipeline.pipeline_id,
         "reported_at": beat.at,
         "events_in_rate": component_rates.rate(
             before.events_in if before else None, pipeline.events_in, seconds
@@ -221,50 +221,22 @@ _AS_IT_CAME = (
 
 
 def _write_rows(
-    session: Session, states: Mapping[str, _State], stored: Mapping[tuple[str, str], AnyRow]
+    connection: Connection, states: Mapping[str, _State], stored: Mapping[tuple[str, str], AnyRow]
 ) -> None:
-    for names, rows in _alike([state.values for state in states.values()]).items():
-        session.connection().execute(_update(_NODE, names), rows)
+    many_rows.update_rows(connection, _NODE, ("id",), [state.values for state in states.values()])
     new: list[Values] = []
     known: list[Values] = []
     for node_id, state in states.items():
         for pipeline_id, values in state.runs.items():
             (known if (node_id, pipeline_id) in stored else new).append(values)
     gone = [
-        {"the_node": node_id, "the_pipeline": pipeline_id}
+        {"node_id": node_id, "pipeline_id": pipeline_id}
         for node_id, pipeline_id in stored
         if states[node_id].is_heard and pipeline_id not in states[node_id].runs
     ]
-    if gone:
-        session.connection().execute(_DROP, gone)
-    for names, rows in _alike(known).items():
-        session.connection().execute(_update(_RUNS, names), rows)
-    for names, rows in _alike(new).items():
-        session.connection().execute(_insert(names), rows)
-
-
-@cache
-def _update(table: Table, names: tuple[str, ...]) -> Update:
-    """Made once for all rows, and all groups, that change the same columns."""
-    statement = update(table).values({name: bindparam(name) for name in names if name not in _KEYS})
-    for name in names:
-        if name in _KEYS:
-            column = table.c.id if table is _NODE else table.c[_KEYS[name]]
-            statement = statement.where(column == bindparam(name))
-    return statement
-
-
-@cache
-def _insert(names: tuple[str, ...]) -> Insert:
-    return insert(_RUNS).values({_KEYS.get(name, name): bindparam(name) for name in names})
-
-
-def _alike(rows: Sequence[Values]) -> dict[tuple[str, ...], list[Values]]:
-    """The rows by their columns: one statement serves all that have the same."""
-    found: dict[tuple[str, ...], list[Values]] = defaultdict(list)
-    for row in rows:
-        found[tuple(sorted(row))].append(row)
-    return found
+    many_rows.delete_rows(connection, _RUNS, _RUN_KEYS, gone)
+    many_rows.update_rows(connection, _RUNS, _RUN_KEYS, known)
+    many_rows.insert_rows(connection, _RUNS, new)
 
 
 def _settle(
@@ -279,8 +251,12 @@ def _settle(
     if not states:
         return outcomes
     now = beats[-1].at
-    deploying = deployments.lock_open(session, list(states))
-    asked = action_states.lock_open(session, list(states), now)
+    deploying: set[str] = set()
+    asked: set[str] = set()
+    if any(state.row.is_deploying for state in states.values()):
+        deploying = deployments.lock_open(session, list(states))
+    if any(state.row.is_asked for state in states.values()):
+        asked = action_states.lock_open(session, list(states), now)
     for outcome, beat, is_fresh, reported in zip(outcomes, beats, fresh, own, strict=True):
         state = states.get(beat.node_id)
         if state is None:
