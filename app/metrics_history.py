@@ -31,10 +31,9 @@ from app.metrics_points import (
     NEXT_LEVEL,
     PIPELINE_COUNTERS,
     POINTS_A_BLOCK,
-    Block,
     Point,
+    Sheet,
     Standing,
-    add,
     between,
     block_start,
     pack,
@@ -144,31 +143,36 @@ def _write_node(
 ) -> None:
     latest = max((row for row in rows.values() if row.latest), key=lambda row: row.start, default=None)
     before = _standing(latest.latest) if latest is not None else None
-    blocks: dict[int, Block] = {}
+    sheets: dict[int, Sheet] = {}
     for now in sorted(standings, key=lambda each: each.at):
         if before is not None and now.at <= before.at:
             continue  # another worker has written a later one: its difference covers this
         for subject, minute, point in between(before, now):
             start = block_start(MINUTE, minute)
-            if start not in blocks:
-                blocks[start] = unpack(rows[start].points) if start in rows else {}
-            add(blocks[start], subject, (minute - start) // MINUTE, point)
+            if start not in sheets:
+                sheets[start] = _sheet(rows.get(start))
+            sheets[start].add(subject, (minute - start) // MINUTE, point)
         before = now
     if before is None:
         return
     home = block_start(MINUTE, before.at)
-    blocks.setdefault(home, unpack(rows[home].points) if home in rows else {})
-    for start, block in blocks.items():
+    if home not in sheets:
+        sheets[home] = _sheet(rows.get(home))
+    for start, sheet in sheets.items():
         row = rows.get(start)
         if row is None:
             row = rows[start] = MetricsBlock(node_id=node_id, level=MINUTE, start=start)
             session.add(row)
-        row.points, row.is_rolled_up = pack(MINUTE, block), False
+        row.points, row.is_rolled_up = sheet.packed(), False
     for start, row in rows.items():
         if start == home:
             row.latest = {"at": before.at, "values": before.values}
         elif row.latest is not None:
             row.latest = None
+
+
+def _sheet(row: MetricsBlock | None) -> Sheet:
+    return Sheet(MINUTE, row.points if row is not None else None)
 
 
 def _standing(stored: dict[str, Any] | None) -> Standing | None:

@@ -88,51 +88,76 @@ def _total(name: str, old: Mapping[str, float], now: Mapping[str, float], second
     return value - old[name] if value >= old[name] else value
 
 
-def add(block: Block, subject: str, number: int, point: Point) -> None:
-    """Add *point* to what stands there."""
-    points = block.setdefault(subject, {})
-    stored = points.get(number)
-    points[number] = list(point) if stored is None else [a + b for a, b in zip(stored, point, strict=True)]
-
-
 def total(points: Iterable[Point]) -> Point:
     """The sum of some points, at least one."""
     return [sum(column) for column in zip(*points, strict=True)]
 
 
-def pack(level: int, block: Block) -> bytes:
-    """*block* as it is stored: each total as one column of 32-bit floats, compressed.
+class Sheet:
+    """A block as it is stored, to which points are added in place: nearly all of an hour stays as it is.
 
-    Seven digits are enough for a picture; absent points are zeros, which cost next to nothing.
+    Each total is one column of 32-bit floats: seven digits are enough for a picture. Absent points are zeros, which
+    cost next to nothing once compressed.
     """
-    size = POINTS_A_BLOCK[level]
-    parts = []
-    for subject, points in sorted(block.items()):
-        width = len(fields(subject)) + 1
-        name = subject.encode()
-        columns = array("f", bytes(4 * width * size))
+
+    def __init__(self, level: int, data: bytes | None = None) -> None:
+        """What *data*, of ``packed``, holds; a subject of another width, of another release, is left out."""
+        self._size = POINTS_A_BLOCK[level]
+        self._columns: dict[str, array[float]] = {}
+        if data is not None:
+            for subject, size, columns in _parts(data):
+                if size == self._size:
+                    self._columns[subject] = columns
+
+    def add(self, subject: str, number: int, point: Point) -> None:
+        """Add *point* to what stands at *number* of the block's points."""
+        columns = self._columns.get(subject)
+        if columns is None:
+            columns = array("f", bytes(4 * len(point) * self._size))
+            self._columns[subject] = columns
+        for place, value in zip(range(number, len(columns), self._size), point, strict=True):
+            columns[place] += value
+
+    def packed(self) -> bytes:
+        """As it is stored: compressed."""
+        parts = []
+        for subject, columns in sorted(self._columns.items()):
+            name = subject.encode()
+            parts += [_HEAD.pack(len(name), len(columns) // self._size, self._size), name, columns.tobytes()]
+        return zlib.compress(b"".join(parts), 1)
+
+
+def pack(level: int, block: Block) -> bytes:
+    """*block* as it is stored, see ``Sheet``."""
+    sheet = Sheet(level)
+    for subject, points in block.items():
         for number, point in points.items():
-            for column, value in enumerate(point):
-                columns[column * size + number] = value
-        parts += [_HEAD.pack(len(name), width, size), name, columns.tobytes()]
-    return zlib.compress(b"".join(parts), 1)
+            sheet.add(subject, number, point)
+    return sheet.packed()
 
 
 def unpack(data: bytes) -> Block:
     """The block that ``pack`` made *data* of; a subject of another width, of another release, is left out."""
-    raw, at, block = zlib.decompress(data), 0, Block()
+    block = Block()
+    for subject, size, columns in _parts(data):
+        # Point by point: each is one slice, whatever its width.
+        block[subject] = {
+            number: columns[number::size].tolist() for number in range(size) if columns[number] > 0
+        }
+    return block
+
+
+def _parts(data: bytes) -> Iterator[tuple[str, int, array[float]]]:
+    """Subject, points a column, and columns, one after the other."""
+    raw, at = zlib.decompress(data), 0
     while at < len(raw):
         length, width, size = _HEAD.unpack_from(raw, at)
         at += _HEAD.size
         subject = raw[at : at + length].decode()
         at += length
-        columns = array("f")
-        columns.frombytes(raw[at : at + 4 * width * size])
-        at += 4 * width * size
+        end = at + 4 * width * size
         if width == len(fields(subject)) + 1:
-            block[subject] = {
-                number: [columns[column * size + number] for column in range(width)]
-                for number in range(size)
-                if columns[number] > 0
-            }
-    return block
+            columns = array("f")
+            columns.frombytes(raw[at:end])
+            yield subject, size, columns
+        at = end

@@ -8,8 +8,8 @@ from app.metrics_points import (
     LONGEST_GAP_SECONDS,
     MINUTE,
     Block,
+    Sheet,
     Standing,
-    add,
     between,
     block_start,
     fields,
@@ -61,10 +61,11 @@ def test_a_level_is_weighted_by_its_seconds() -> None:
     before = Standing(ZERO, {HOST: {}})
     one = Standing(ZERO + 20, {HOST: {"memoryUsedBytes": 100.0}})
     other = Standing(ZERO + 60, {HOST: {"memoryUsedBytes": 400.0}})
-    block: Block = {}
+    sheet = Sheet(MINUTE)
     for earlier, later in ((before, one), (one, other)):
         for subject, _, point in between(earlier, later):
-            add(block, subject, 0, point)
+            sheet.add(subject, 0, point)
+    block = unpack(sheet.packed())
     place = 1 + fields(HOST).index("memoryUsedBytes")
     assert block[HOST][0][0] == 60
     assert block[HOST][0][place] / 60 == pytest.approx((20 * 100 + 40 * 400) / 60)
@@ -75,6 +76,11 @@ def test_what_is_stored_is_read_again() -> None:
     block: Block = {PIPELINE: {0: [60.0, *range(6)], 59: [30.0, *range(6)]}, HOST: {7: [1.0, *range(10)]}}
     assert unpack(pack(MINUTE, block)) == block
     assert unpack(pack(MINUTE, {})) == {}
+    sheet = Sheet(MINUTE, pack(MINUTE, block))
+    sheet.add(PIPELINE, 59, [30.0, *range(6)])
+    sheet.add(PIPELINE, 1, [60.0, *range(6)])
+    added = {0: [60.0, *range(6)], 1: [60.0, *range(6)], 59: [60.0, *range(0, 12, 2)]}
+    assert unpack(sheet.packed()) == {**block, PIPELINE: added}, "the others stay as they were"
     assert total([[60.0, 1.0], [30.0, 2.0]]) == [90.0, 3.0]
     assert block_start(MINUTE, ZERO + 3599) == ZERO
     assert block_start(MINUTE, ZERO + 3600) == ZERO + 3600
