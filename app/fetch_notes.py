@@ -14,12 +14,13 @@ from sqlalchemy import Engine, Update, bindparam, func, literal_column, select, 
 
 from app.clock import utc_now
 from app.database import db, transaction, until_not_busy
-from app.group_call import GroupCall
+from app.errors import UnavailableError
 from app.kept_connection import KeptConnection
 from app.many_ids import among, listed
 from app.models import DeploymentNode, Node
 from app.models.columns import UtcDateTime
 from app.node_identity import AuthenticatedNode
+from app.push.group_call import GroupCall
 
 SEEN_AT_MOST_EVERY = timedelta(minutes=1)
 
@@ -76,8 +77,12 @@ class FetchNotes:
 
         :raises UnavailableError: the database is busy or does not answer.
         """
-        if is_seen or has_fetched:
+        if not is_seen and not has_fetched:
+            return
+        try:
             self._group.ask(_Note(node_id, is_seen, has_fetched))
+        except TimeoutError as error:
+            raise UnavailableError("The database does not answer; try again.", retry_after=5) from error
 
     def _write(self, notes: Sequence[_Note]) -> Mapping[_Note, None]:
         seen = [note.node_id for note in notes if note.is_seen]

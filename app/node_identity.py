@@ -26,12 +26,12 @@ from app import tokens
 from app.action_states import has_open
 from app.clock import utc_now
 from app.database import db
-from app.errors import UnauthorizedError
-from app.group_call import GroupCall
+from app.errors import UnauthorizedError, UnavailableError
 from app.kept_connection import KeptConnection
 from app.many_ids import among, is_there, listed
 from app.models import DeploymentNode, Environment, Node, SampleRequestNode, Setting
 from app.models.columns import UtcDateTime
+from app.push.group_call import GroupCall
 from app.server_settings import INTERVALS
 
 FOREIGN_NODE_TOKEN = "The node token is another system's and not good here; an operator can adopt this agent."
@@ -153,6 +153,13 @@ def init_app(app: Flask) -> None:
         app.extensions["node_reads"] = NodeReads(db.engine)
 
 
+def _asked(group: GroupCall[str, Sequence[Any]], key: str) -> Sequence[Any] | None:
+    try:
+        return group.ask(key)
+    except TimeoutError as error:
+        raise UnavailableError("The database does not answer; try again.", retry_after=5) from error
+
+
 def authenticate(token: str | None, *, with_errands: bool = False) -> AuthenticatedNode:
     """The node whose *token* it is.
 
@@ -163,11 +170,11 @@ def authenticate(token: str | None, *, with_errands: bool = False) -> Authentica
     reads: NodeReads = current_app.extensions["node_reads"]
     if token is not None and tokens.is_foreign(token):
         group = reads.by_digest_with_errands if with_errands else reads.by_digest
-        return _adopted(group.ask(tokens.digest(token)))
+        return _adopted(_asked(group, tokens.digest(token)))
     node_id = tokens.owner_of(token, "node") if token else None
     if token is None or node_id is None:
         raise UnauthorizedError("A node token is needed (Authorization: Bearer sbx_node_…).")
-    row = (reads.by_id_with_errands if with_errands else reads.by_id).ask(node_id)
+    row = _asked(reads.by_id_with_errands if with_errands else reads.by_id, node_id)
     if not tokens.matches(token, row[0] if row else None) or row is None or row[1] is not None:
         raise UnauthorizedError(BAD_NODE_TOKEN)
     return _authenticated(row)

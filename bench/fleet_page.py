@@ -25,7 +25,7 @@ from app.database import db, transaction
 from app.fleet_filter import FleetFilter, Order
 from app.ids import new_id
 from app.models import Node
-from app.push.presence import Entry
+from app.push.entries import Entry
 from tests.support.database import migrate, sqlite_url
 from tests.support.postgres_server import PostgresServer
 from tests.support.server import fresh_secrets

@@ -8,10 +8,12 @@ from collections.abc import Callable
 
 from app.push import messages
 from app.push.broker import Publisher
+from app.push.claim_script import Claimed, Contested, Damped, Known
 from app.push.connection import Connection
 from app.push.damping import Dials
+from app.push.entries import Entry
 from app.push.hub import Hub
-from app.push.presence import Claimed, Contested, Damped, Entry, Known, Registry
+from app.push.presence import Registry
 from app.push.redis_gate import RedisAwayError
 
 DUEL_RETRY_SECONDS = 60

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Generic, TypeVar
 
-from app.errors import UnavailableError
 from app.push.deadlines import deadline
 
 Key = TypeVar("Key", bound=Hashable)
@@ -52,7 +51,7 @@ class GroupCall(Generic[Key, Answer]):
     def ask(self, key: Key) -> Answer | None:
         """What *call* says of *key* when it is called after this.
 
-        :raises UnavailableError: the database does not answer in time.
+        :raises TimeoutError: it takes too long.
         """
         question: _Question[Key, Answer] = _Question(key)
         with self._lock:
@@ -107,5 +106,5 @@ class GroupCall(Generic[Key, Answer]):
                 question.woken.set()
 
 
-def _silence() -> UnavailableError:
-    return UnavailableError("The database does not answer; try again.", retry_after=5)
+def _silence() -> TimeoutError:
+    return TimeoutError("no answer in time")

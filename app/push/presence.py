@@ -16,14 +16,12 @@ from typing import Any
 
 import redis
 
-from app.push import damping
+from app.push.claim_script import ClaimScript
+from app.push.entries import Entry, entry_in, text_of
 from app.push.redis_gate import RedisGate
 
 LEASE_MS = 9000
 BUCKETS = 256
-TAKEOVERS_ALLOWED = 3
-TAKEOVERS_WITHIN_MS = 60_000
-"""So often may one agent take a node over from another; after that the newcomer is held off (hazard 18)."""
 DUEL_QUIET_MS = 300_000
 """A duel is over when nobody has been held off for so long."""
 _FOLDER = Path(__file__).parent
@@ -59,83 +57,6 @@ class Presence:
 ABSENT = Presence(connected=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One line of the registry."""
-
-    fence: int
-    connection_id: str
-    worker_id: str
-    transport: str
-    since_ms: int
-    label: str
-    address: str
-    subscribed: bool
-    instance: str | None = None
-    """Which run of the agent it is (``X-Agent-Instance``), where the agent says so."""
-
-    def pack(self) -> str:
-        """As it is stored; none of the fields holds a space."""
-        return (
-            f"{self.fence} {self.connection_id} {self.worker_id} {self.transport} {self.since_ms}"
-            f" {self.label} {self.address or '-'} {int(self.subscribed)}"
-            f"{f' {self.instance}' if self.instance else ''}"
-        )
-
-    @classmethod
-    def unpack(cls, text: str) -> Entry:
-        """The entry in *text*.
-
-        :raises ValueError: not one of ours.
-        """
-        fence, connection_id, worker_id, transport, since_ms, label, address, subscribed, *more = text.split(
-            " "
-        )
-        return cls(
-            int(fence),
-            connection_id,
-            worker_id,
-            transport,
-            int(since_ms),
-            label,
-            address,
-            subscribed == "1",
-            more[0] if more else None,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Claimed:
-    """The node is the new connection's; ``before`` is the entry that it replaces."""
-
-    fence: int
-    before: Entry | None
-
-
-@dataclass(frozen=True, slots=True)
-class Contested:
-    """Another agent holds the node, and too many takeovers have gone before."""
-
-    incumbent: Entry
-
-
-@dataclass(frozen=True, slots=True)
-class Damped:
-    """The node has come too often; nothing was claimed."""
-
-    pause_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What the claimer knows of older connections of the node, so that no dead one counts as taken over."""
-
-    held: str | None
-    """The one that its own worker holds: another one under that worker's name is over."""
-    over: str | None = None
-    """One that is known to be over."""
-
-
 class Registry:
     """The registry in Redis. Every method raises ``RedisAwayError`` while Redis is away."""
 
@@ -146,8 +67,9 @@ class Registry:
             name: gate.client.register_script((_FOLDER / f"{name}.lua").read_text())
             for name in ("claim", "release", "restore", "reap")
         }
-        self._claim, self._release = scripts["claim"], scripts["release"]
-        self._restore, self._reap = scripts["restore"], scripts["reap"]
+        self._release, self._restore, self._reap = scripts["release"], scripts["restore"], scripts["reap"]
+        self.claim = ClaimScript(gate, scripts["claim"], self).claim
+        """Take a node over, see ``claim_script``."""
 
     def bucket(self, node_id: str) -> str:
         """The key of the hash that holds the node's entry."""
@@ -186,43 +108,13 @@ class Registry:
 
     # a worker's own entries
 
-    def claim(self, node_id: str, entry: Entry, known: Known | None) -> Claimed | Contested | Damped:
-        """Take the node over, unless it is held off; *known* is ``None`` for a connection that is open already."""
-        keys = [self.bucket(node_id), self.takeovers(node_id), self.duel(node_id), self.dials(node_id)]
-        arguments: list[str | int] = [
-            node_id,
-            entry.connection_id,
-            entry.worker_id,
-            entry.transport,
-            entry.since_ms,
-            entry.label,
-            entry.address or "-",
-            entry.instance or "",
-            int(known is not None),
-            (known and known.held) or "",
-            (known and known.over) or "",
-            TAKEOVERS_ALLOWED,
-            TAKEOVERS_WITHIN_MS,
-            damping.DIALS_ALLOWED,
-            damping.WITHIN_MS,
-            damping.FIRST_PAUSE_MS,
-            damping.LONGEST_PAUSE_MS,
-            damping.REMEMBERED_MS,
-        ]
-        kind, number, before = self._gate.run(lambda client: self._claim(keys, arguments, client=client))
-        if kind == b"damped":
-            return Damped(int(number))
-        if kind == b"contested" and (incumbent := _entry(before)) is not None:
-            return Contested(incumbent)
-        return Claimed(int(number or 0), _entry(before))
-
     def release(self, connections: Iterable[tuple[str, str]]) -> set[str]:
         """Remove entries, given as (node id, connection id), that are still those connections'.
 
         :returns: the ids of those connections that somebody else had taken over already.
         """
         answers = self._by_bucket(self._release, connections)
-        return {_text(connection_id) for answer in answers for connection_id in answer}
+        return {text_of(connection_id) for answer in answers for connection_id in answer}
 
     def forgive(self, connections: Iterable[tuple[str, str]]) -> None:
         """These connections (node id, connection id) were over before they lost their nodes: no takeover."""
@@ -265,7 +157,7 @@ class Registry:
     def restore(self, entries: Mapping[str, Entry]) -> set[str]:
         """Write entries again that are missing or older; the nodes that a newer connection has taken over."""
         answers = self._by_bucket(self._restore, ((node, entry.pack()) for node, entry in entries.items()))
-        return {_text(node_id) for answer in answers for node_id in answer}
+        return {text_of(node_id) for answer in answers for node_id in answer}
 
     def _by_bucket(self, script: Any, values: Iterable[tuple[str, str]]) -> list[Any]:
         arguments: dict[str, list[str]] = defaultdict(list)
@@ -306,7 +198,7 @@ class Registry:
             node_id: entry
             for ids, values in zip(by_bucket.values(), answers, strict=True)
             for node_id, value in zip(ids, values, strict=True)
-            if (entry := _entry(value)) is not None
+            if (entry := entry_in(value)) is not None
         }
         alive = self._alive({entry.worker_id for entry in entries.values()})
         duels = {node: duel for node, value in zip(node_ids, records, strict=True) if (duel := _duel(value))}
@@ -325,14 +217,14 @@ class Registry:
             for node_id, value in bucket.items():
                 fields = value.split(b" ")
                 if len(fields) < _FIELDS or fields[7] != b"1":
-                    continue  # see _entry; not subscribed yet
+                    continue  # see entry_in; not subscribed yet
                 began = int(fields[4]) if fields[3] == b"sse" else None
                 held[fields[2]].append((node_id, began))
-        alive = self._alive({_text(worker) for worker in held})
+        alive = self._alive({text_of(worker) for worker in held})
         return {
-            _text(node_id): began
+            text_of(node_id): began
             for worker, nodes in held.items()
-            if _text(worker) in alive
+            if text_of(worker) in alive
             for node_id, began in nodes
         }
 
@@ -345,10 +237,10 @@ class Registry:
 
     def _all_entries(self) -> dict[str, Entry]:
         return {
-            _text(node_id): entry
+            text_of(node_id): entry
             for bucket in self._all_buckets()
             for node_id, value in bucket.items()
-            if (entry := _entry(value)) is not None
+            if (entry := entry_in(value)) is not None
         }
 
     def _all_buckets(self) -> list[dict[bytes, bytes]]:
@@ -376,21 +268,8 @@ def _presence(entry: Entry | None, alive: set[str]) -> Presence:
     return Presence(True, entry.transport, since, entry.label)
 
 
-def _entry(value: bytes | None) -> Entry | None:
-    if not value:
-        return None
-    try:
-        return Entry.unpack(_text(value))
-    except ValueError:
-        return None  # not written by this version: its owner's audit will write it again
-
-
 def _duel(value: bytes | None) -> Duel | None:
     if not value:
         return None
-    at_ms, incumbent, newcomer = _text(value).split(" ")
+    at_ms, incumbent, newcomer = text_of(value).split(" ")
     return Duel((incumbent, newcomer), datetime.fromtimestamp(int(at_ms) / 1000, UTC))
-
-
-def _text(value: bytes | str) -> str:
-    return value.decode() if isinstance(value, bytes) else value

@@ -11,8 +11,9 @@ import gevent
 from gevent.event import Event
 
 from app.push.connection import Connection
+from app.push.entries import Entry
 from app.push.hub import Hub
-from app.push.presence import Entry, Registry
+from app.push.presence import Registry
 from app.push.redis_gate import RedisAwayError
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from app import action_batches, action_states, action_waves
 from app.action_batches import MAX_NODES
 from app.database import transaction
 from app.models import NodeAction
-from app.push.presence import Entry
+from app.push.entries import Entry
 from tests.app.conftest import Script, enroll, node_id, refused, succeeded
 from tests.app.test_node_actions import RESTART, UPDATE
 

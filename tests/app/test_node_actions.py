@@ -13,8 +13,8 @@ from app import action_states, action_waves
 from app.clock import utc_now
 from app.database import snapshot, transaction
 from app.models import NodeAction
+from app.push.entries import Entry
 from app.push.messages import ACTION_SUBJECT
-from app.push.presence import Entry
 from app.standings import DatabaseQuestions
 from tests.app.conftest import YAML, Script, enroll, make_script, node_id, refused, succeeded
 

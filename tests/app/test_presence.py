@@ -10,7 +10,8 @@ from app import fleet
 from app.clock import utc_now
 from app.database import transaction
 from app.models import Node
-from app.push.presence import Entry, Registry
+from app.push.entries import Entry
+from app.push.presence import Registry
 from tests.app.conftest import Script, enroll, node_id
 
 INTERVAL = timedelta(seconds=60)

@@ -12,8 +12,9 @@ from agent.protocol import REPLACED
 from app.push.broker import Channels, Publisher
 from app.push.claims import Claims, HeldOffError
 from app.push.connection import Connection
+from app.push.entries import Entry
 from app.push.hub import Hub
-from app.push.presence import Entry, Registry
+from app.push.presence import Registry
 from app.push.records import Records
 from app.push.redis_gate import RedisGate
 from tests.conftest import StartServer

@@ -8,14 +8,15 @@ import pytest
 from flask import Flask
 from sqlalchemy import text
 
-from app import action_states, enrollment, group_call, node_identity, tokens
+from app import action_states, enrollment, node_identity, tokens
 from app.audit import COMMAND_LINE
 from app.clock import utc_now
 from app.database import db, transaction
-from app.errors import UnauthorizedError, UnavailableError
-from app.group_call import GroupCall
+from app.errors import UnauthorizedError
 from app.ids import new_id
 from app.models import Node, NodeAction
+from app.push import group_call
+from app.push.group_call import GroupCall
 from tests.hazards.conftest import Fleet
 from tests.hazards.test_truth import an_environment
 from tests.support.until import until
@@ -89,7 +90,7 @@ def test_what_fails_fails_for_those_who_asked_and_the_next_is_asked_anew(
         group.ask(1)
     slow = start(lambda: group.ask(2))
     until(lambda: asked == [1, 2], seconds=5, what="the slow query")
-    with pytest.raises(UnavailableError):
+    with pytest.raises(TimeoutError):
         group.ask(3)
     go_on.set()
     slow.join(10)
