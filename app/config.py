@@ -57,6 +57,9 @@ class Settings:
     """``SIGNALBOX_HEARTBEAT_INTERVAL_MS``: heartbeat interval without the channel; default 15000."""
     idle_heartbeat_interval_ms: int
     """``SIGNALBOX_IDLE_HEARTBEAT_INTERVAL_MS``: heartbeat interval while the channel is up; default 60000."""
+    heartbeat_budget: int
+    """``SIGNALBOX_HEARTBEAT_BUDGET``: heartbeats a second of the whole fleet at most, to which the server stretches
+    their intervals; default 500: two busy workers take more."""
     sweep_interval_seconds: float
     """``SIGNALBOX_SWEEP_INTERVAL``: seconds between two looks for nodes that missed a nudge; default 30."""
     metrics_token: str | None
@@ -133,6 +136,7 @@ class Settings:
             idle_poll_interval_ms=number("SIGNALBOX_IDLE_POLL_INTERVAL_MS", 300_000, 1000),
             heartbeat_interval_ms=number("SIGNALBOX_HEARTBEAT_INTERVAL_MS", 15_000, 1000),
             idle_heartbeat_interval_ms=number("SIGNALBOX_IDLE_HEARTBEAT_INTERVAL_MS", 60_000, 1000),
+            heartbeat_budget=number("SIGNALBOX_HEARTBEAT_BUDGET", 500, 1),
             sweep_interval_seconds=seconds("SIGNALBOX_SWEEP_INTERVAL", 30.0),
             metrics_token=text("SIGNALBOX_METRICS_TOKEN"),
             access_log=text("SIGNALBOX_ACCESS_LOG"),

@@ -20,6 +20,7 @@ from app.clock import utc_now
 from app.config import Settings
 from app.database import snapshot, transaction
 from app.errors import ConflictError, Detail, InvalidInputError
+from app.fleet_size import stretched_ms
 from app.models import AuditEntry, Setting
 from app.push import messages
 from app.switchboard_process import switchboard
@@ -105,7 +106,9 @@ TABLE = (
         "How often an agent asks while its push channel is up.",
     ),
     _interval(
-        "heartbeat_interval_ms", "Heartbeat interval", "How often an agent without the push channel reports."
+        "heartbeat_interval_ms",
+        "Heartbeat interval",
+        "How often an agent without the push channel reports; a large fleet does so less often by itself.",
     ),
     _interval(
         "idle_heartbeat_interval_ms",
@@ -199,18 +202,26 @@ TABLE = (
 
 
 def intervals() -> Intervals:
-    """The intervals as they are now: changed ones from the database, the others as the server was started."""
+    """The intervals as agents are told them: changed ones from the database, the others as the server was started."""
     query = select(Setting.name, Setting.value).where(Setting.name.in_(INTERVALS))
     changed: dict[str, int] = dict(snapshot(lambda session: session.execute(query).all()))
     return intervals_with(tuple(changed.get(name) for name in INTERVALS))
 
 
 def intervals_with(changed: Sequence[int | None]) -> Intervals:
-    """The intervals, of which the database has *changed* in the order of ``INTERVALS`` (``None``: not this one)."""
+    """The intervals, of which the database has *changed* in the order of ``INTERVALS`` (``None``: not this one).
+
+    Those of heartbeats are stretched where the fleet is so large that it would report more often than its budget
+    allows: as if all nodes had the channel for the one, and as if none had for the other.
+    """
     settings: Settings = current_app.extensions["settings"]
     defaults = (getattr(settings, name) for name in Intervals.__slots__)
+    poll, idle_poll, *heartbeats = (
+        default if value is None else int(value) for value, default in zip(changed, defaults, strict=True)
+    )
+    nodes = current_app.extensions["reconnect_spread"].fleet_size.nodes()
     return Intervals(
-        *(default if value is None else int(value) for value, default in zip(changed, defaults, strict=True))
+        poll, idle_poll, *(stretched_ms(each, nodes, settings.heartbeat_budget) for each in heartbeats)
     )
 
 

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import math
 import random
-import threading
 import time
 from collections.abc import Callable
 
-from sqlalchemy import func, select
-
 from app.config import Settings
-from app.database import snapshot
-from app.models import Node
+from app.fleet_size import FleetSize
 
 BURST_SECONDS = 1.0
 LONGEST_RETRY_SECONDS = 60
-COUNT_SECONDS = 60.0
 LEAST_SPREAD_MS = 1000
 MOST_SPREAD_MS = 512_000
 
@@ -66,28 +61,15 @@ def spread_ms(nodes: int, upgrades_per_second: int) -> int:
 
 
 class ReconnectSpread:
-    """``reconnectSpreadMs`` of the configuration answer, from a count of the nodes that is up to a minute old.
+    """``reconnectSpreadMs`` of the configuration answer.
 
     The workers are those of this machine: more machines take a herd faster than it was told to come.
     """
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self._per_second = settings.upgrade_rate * settings.web_concurrency
-        self._clock = clock
-        self._counting = threading.Lock()
-        self._known: tuple[float, int] | None = None
+        self.fleet_size = FleetSize(clock)
 
     def milliseconds(self) -> int:
         """The spread for as many nodes as are enrolled and not revoked."""
-        known = self._known
-        # While one counts, the others go on with what was counted before.
-        if (known is None or self._clock() > known[0]) and self._counting.acquire(blocking=known is None):
-            try:
-                if self._known is known:
-                    enrolled = select(func.count()).select_from(Node).where(Node.revoked_at.is_(None))
-                    count = snapshot(lambda session: session.scalar(enrolled)) or 0
-                    self._known = (self._clock() + COUNT_SECONDS, spread_ms(count, self._per_second))
-            finally:
-                self._counting.release()
-        assert self._known is not None
-        return self._known[1]
+        return spread_ms(self.fleet_size.nodes(), self._per_second)

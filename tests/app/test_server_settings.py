@@ -1,7 +1,14 @@
 """The settings that people change while the server runs."""
 
-import pytest
+from dataclasses import replace
 
+import pytest
+from flask import Flask
+
+from app import server_settings
+from app.clock import utc_now
+from app.fleet_size import MOST_STRETCHED_MS, stretched_ms
+from app.node_status import Clock
 from app.server_settings import TABLE
 from tests.app.conftest import Script, enroll, refused, succeeded
 from tests.support.api import AgentByHand, Operator
@@ -87,3 +94,32 @@ def test_every_setting_says_its_unit_and_bounds(script: Script) -> None:
     assert script.get("/settings") == {**ALL, "unseenNodeDays": 3, "deploymentDays": 30}
     detail = script.get("/audit")["items"][0]["detail"]
     assert detail["before"] == {"unseenNodeDays": 0, "deploymentDays": 180}
+
+
+@pytest.mark.parametrize("nodes", [0, 1, 499, 7500, 7501, 10_000, 30_000, 30_001, 100_000])
+@pytest.mark.parametrize("interval_ms", [5000, 15_000, 60_000])
+def test_the_heartbeats_of_a_fleet_stay_within_their_budget(nodes: int, interval_ms: int) -> None:
+    """Never more often than was set, never half as often as the budget allows."""
+    stretched = stretched_ms(interval_ms, nodes, 500)
+    assert stretched >= interval_ms
+    assert nodes * 1000 / stretched <= 500
+    assert stretched == interval_ms or nodes * 1000 / stretched > 250
+    assert stretched % interval_ms == 0
+    assert stretched_ms(interval_ms, 10**9, 1) <= MOST_STRETCHED_MS, "nobody is told to report never"
+
+
+def test_a_fleet_that_outgrows_its_budget_is_told_to_report_less_often(
+    app: Flask, script: Script, environment_id: str
+) -> None:
+    """And is given that much longer before it counts as out of reach. Polls stay as they are."""
+    agents = enroll(script, environment_id, *(f"n{number}" for number in range(5)))
+    idle = agents[0].get("/config")
+    assert 3_600_000 / idle["idlePollIntervalMs"] + 3_600_000 / idle["idleHeartbeatIntervalMs"] <= 72
+    with app.app_context():
+        settings = replace(app.extensions["settings"], heartbeat_budget=1, heartbeat_interval_ms=1000)
+        app.extensions["settings"] = settings
+        clock = Clock(server_settings.intervals(), utc_now())
+    told = agents[0].get("/config")
+    assert told["heartbeatIntervalMs"] == clock.intervals.heartbeat_interval_ms == 8000
+    assert {name: told[name] for name in DEFAULTS} == {**DEFAULTS, "heartbeatIntervalMs": 8000}
+    assert script.get("/settings")["heartbeatIntervalMs"] == 1000, "what was set stays set"
