@@ -1,13 +1,14 @@
 """The push channel's way from a request to the hub: refuse first, then answer, then hand over (hazards 14, 16).
 
-The same for both forms: a WebSocket, whose handshake flask-sock has answered when its view begins, and an
-event stream, whose head is written here.
+The same for both forms, a WebSocket and an event stream: the head of the answer is written here. Where the socket
+cannot be handed over flask-sock answers the handshake, and the channel is served by its view (``own_loop``).
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import re
 import socket as socket_module
 import ssl
@@ -39,6 +40,11 @@ TCP_USER_TIMEOUT_MS = 10_000
 """A peer that acknowledges nothing for so long has vanished (hazard 17)."""
 SEND_BUFFER_BYTES = 32 * 1024
 """What the kernel keeps for an agent that does not read; by itself it takes 4 MB for each (ADR 11)."""
+
+HANDSHAKE_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+HANDSHAKE_HEAD = (
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
+)
 
 EVENT_STREAM_HEADERS = {
     "Content-Type": "text/event-stream",
@@ -161,8 +167,6 @@ def prepare(opening: Request, node: AuthenticatedNode, transport: Transport) -> 
     if len(board.hub) >= settings.max_sockets and board.hub.get(node.id) is None:
         meters.REFUSALS.labels("full").inc()
         raise UnavailableError("This worker holds as many sockets as it may.", retry_after=5)
-    if transport == "ws":
-        opening.environ = _only_the_handshake(opening.environ)
     g.is_handed_over = _can_hand_over(opening.environ.get("gunicorn.socket"))
     instance = opening.headers.get(AGENT_INSTANCE_HEADER, "").strip()
     try:
@@ -177,15 +181,33 @@ def prepare(opening: Request, node: AuthenticatedNode, transport: Transport) -> 
     except HeldOffError as error:
         meters.REFUSALS.labels(error.reason).inc()
         raise UnavailableError(error.sentence, retry_after=error.retry_after) from error
+    if transport == "ws" and not g.is_handed_over:
+        opening.environ = _only_the_handshake(opening.environ)
 
 
-def hand_over(websocket: Any) -> None:
-    """Give the socket, whose handshake is answered, to the hub; or serve it here where that cannot be."""
+def hand_over() -> Response | None:
+    """Answer the handshake and give the socket to the hub; ``None`` where that cannot be.
+
+    Not by flask-sock, which parses the request a second time and takes as long for it as the first parser and Flask's
+    routing together. What it would check ``check_upgrade`` has checked (RFC 6455, section 4.2.2).
+    """
+    if not g.is_handed_over:
+        return None
+    connection: Connection = g.connection
+    key = request.headers["Sec-WebSocket-Key"].strip().encode()
+    accept = base64.b64encode(hashlib.sha1(key + HANDSHAKE_GUID, usedforsecurity=False).digest())
+    try:
+        request.environ["gunicorn.socket"].sendall(HANDSHAKE_HEAD + accept + b"\r\n\r\n")
+    except OSError:
+        return HandedOver()  # gone already; its claim is taken back when the request ends
+    _detach(connection)
+    return HandedOver()
+
+
+def serve(websocket: Any) -> None:
+    """Serve the channel, whose handshake flask-sock has answered, here: its socket cannot be handed over."""
     connection: Connection = g.connection
     websocket.connected = False  # so that flask-sock says no goodbye when the view is left
-    if g.is_handed_over:
-        _detach(connection)
-        return
     g.connection = None
     _bound(websocket.sock)
     own_loop.serve(websocket.sock, connection, worker_of_this_process())

@@ -46,10 +46,13 @@ blueprint = Blueprint("agent_api", __name__, url_prefix="/api/agent")
 
 
 @blueprint.before_request
-def authenticate() -> None:
-    """Know the node before anything of its request's body is read; enrolling brings its token in the body."""
+def authenticate() -> Response | None:
+    """Know the node before anything of its request's body is read; enrolling brings its token in the body.
+
+    A WebSocket is answered here where its socket can be handed over; else flask-sock does it, before its view.
+    """
     if request.endpoint == "agent_api.enroll":
-        return
+        return None
     token = tokens.bearer(request.headers.get("Authorization"))
     fetches = request.endpoint == "agent_api.config"
 
@@ -60,12 +63,14 @@ def authenticate() -> None:
         push_channel.check_upgrade(request)
         g.node = push_channel.counted(check)
         push_channel.prepare(request, g.node, "ws")
+        return push_channel.hand_over()
     elif request.endpoint == "agent_api.event_stream":
         push_channel.check_stream(request)
         g.node = push_channel.counted(check)
         push_channel.prepare(request, g.node, "sse")
     else:
         g.node = check()
+    return None
 
 
 @blueprint.errorhandler(ConnectionError)
@@ -150,8 +155,8 @@ def tap_events() -> ResponseReturnValue:
 
 @sock.route("/ws", bp=blueprint)  # type: ignore[untyped-decorator]
 def websocket_route(socket: Any) -> None:
-    """The push channel: handed to this worker's hub as the view's last act."""
-    push_channel.hand_over(socket)
+    """The push channel where its socket could not be handed to this worker's hub."""
+    push_channel.serve(socket)
 
 
 @blueprint.get("/push")
