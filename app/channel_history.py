@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
-from sqlalchemy import select
+from sqlalchemy import Table, select
 from sqlalchemy.orm import Session
 
 from app.database import snapshot, transaction
 from app.ids import new_id
+from app.many_rows import insert_rows
 from app.models import ChannelSpan, Node
 from app.paging import DEFAULT_LIMIT, Page, decode_cursor, encode_cursor
 from app.push.standing import Span
+
+_SPAN = cast(Table, ChannelSpan.__table__)
 
 
 def record(spans: Sequence[Span]) -> None:
@@ -28,20 +32,21 @@ def record(spans: Sequence[Span]) -> None:
                 .with_for_update(read=True, key_share=True)
             )
         )
-        session.add_all(
-            ChannelSpan(
-                id=new_id(),
-                node_id=span.node_id,
-                transport=span.transport,
-                opened_at=span.opened_at,
-                ended_at=span.ended_at,
-                reason=span.reason[:200],
-                worker=span.worker[:253],
-                address=span.address[:100],
-            )
+        rows = [
+            {
+                "id": new_id(),
+                "node_id": span.node_id,
+                "transport": span.transport,
+                "opened_at": span.opened_at,
+                "ended_at": span.ended_at,
+                "reason": span.reason[:200],
+                "worker": span.worker[:253],
+                "address": span.address[:100],
+            }
             for span in spans
             if span.node_id in here
-        )
+        ]
+        insert_rows(session.connection(), _SPAN, rows)
 
     transaction(work)
 
