@@ -1,7 +1,7 @@
-"""Messages between processes: a channel per node, and one subscriber connection per worker.
+"""Messages between processes, heard: one subscriber connection per worker, for the channels of its nodes.
 
-The subscriber reads a raw socket through ``hiredis.Reader``: redis-py spends twenty times as long on a
-message. redis-py makes the connection (addresses, TLS, passwords), we read it.
+It reads a raw socket through ``hiredis.Reader``: redis-py spends twenty times as long on a message. redis-py
+makes the connection (addresses, TLS, passwords), we read it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import random
 import ssl
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import gevent
@@ -25,11 +25,8 @@ from gevent.event import Event
 
 from app.push import meters
 from app.push.deadlines import deadline
-from app.push.messages import Envelope, pack, stamped
 from app.push.redis_gate import (
     DEADLINE_SECONDS,
-    RedisAwayError,
-    RedisGate,
     connection_pool,
     lone_connection,
     run_id_of,
@@ -38,7 +35,6 @@ from app.push.redis_gate import (
 READ_BYTES = 64 * 1024
 ROUNDS_A_TURN = 64
 CHANNELS_A_COMMAND = 1000
-PUBLISHES_A_PIPELINE = 500
 SILENCE_SECONDS = 5.0
 """A subscriber that has read nothing for so long, its own echo included, is taken for dead."""
 HALF_REPLY_SECONDS = 15.0
@@ -47,82 +43,6 @@ LOSSES = (OSError, redis.exceptions.RedisError)
 """What ends a connection and not the listener."""
 
 log = logging.getLogger("signalbox.push")
-
-
-class Channels:
-    """The names of all channels, under one prefix. The hash tag leaves room for sharded pub/sub."""
-
-    def __init__(self, prefix: str) -> None:
-        self._node = f"{prefix}node:{{"
-        self._worker = f"{prefix}worker-echo:{{"
-        self.fleet = f"{prefix}fleet"
-
-    def node(self, node_id: str) -> str:
-        """The channel of one node."""
-        return f"{self._node}{node_id}}}"
-
-    def node_of(self, channel: str) -> str | None:
-        """The node whose channel this is."""
-        return channel[len(self._node) : -1] if channel.startswith(self._node) else None
-
-    def worker(self, worker_id: str) -> str:
-        """The channel on which a worker hears itself."""
-        return f"{self._worker}{worker_id}}}"
-
-
-class Publisher:
-    """Puts envelopes on nodes' channels; usable from any process."""
-
-    def __init__(self, gate: RedisGate, channels: Channels) -> None:
-        self._gate = gate
-        self._channels = channels
-
-    def publish(self, node_ids: Sequence[str], envelope: Envelope) -> int:
-        """Publish *envelope* to each node; how many of them a worker with their socket took.
-
-        :raises RedisAwayError: Redis is away; some of the first may have been told.
-        """
-        data = pack(stamped(envelope, time.time_ns() // 1000))
-        return self._publish([(node_id, data) for node_id in node_ids])
-
-    def publish_each(self, envelopes: Sequence[tuple[str, Envelope]]) -> int:
-        """As ``publish``, with an envelope of its own for each node: pairs of node id and envelope.
-
-        :raises RedisAwayError: Redis is away; some of the first may have been told.
-        """
-        now_us = time.time_ns() // 1000
-        return self._publish([(node_id, pack(stamped(each, now_us))) for node_id, each in envelopes])
-
-    def _publish(self, lines: Sequence[tuple[str, bytes]]) -> int:
-        taken = 0
-        for start in range(0, len(lines), PUBLISHES_A_PIPELINE):
-            chunk = lines[start : start + PUBLISHES_A_PIPELINE]
-
-            def send(client: redis.Redis, chunk: Sequence[tuple[str, bytes]] = chunk) -> list[int]:
-                pipeline = client.pipeline(transaction=False)
-                for node_id, data in chunk:
-                    pipeline.publish(self._channels.node(node_id), data)
-                answers: list[int] = pipeline.execute()
-                return answers
-
-            # While a socket moves between workers both may hear it: that is still one node.
-            taken += sum(1 for count in self._gate.run(send) if count)
-            meters.PUBLISHED.inc(len(chunk))
-        return taken
-
-    def tell_fleet(self, environment_id: str, node_ids: Sequence[str]) -> None:
-        """Tell open fleet pages that these nodes have changed. Never raises: pages also look by themselves."""
-        try:
-            self.publish_raw(self._channels.fleet, " ".join([environment_id, *node_ids]))
-        except RedisAwayError:
-            log.debug("fleet pages not told of %d nodes", len(node_ids))
-
-    def publish_raw(self, channel: str, data: str) -> None:
-        """Publish on any channel.
-
-        :raises RedisAwayError: Redis is away.
-        """
-        self._gate.run(lambda client: client.publish(channel, data))
 
 
 OnMessages = Callable[[list[tuple[str, bytes]]], None]

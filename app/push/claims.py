@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable
 
 from app.push import messages
-from app.push.broker import Publisher
 from app.push.connection import Connection
 from app.push.damping import Dials
 from app.push.hub import Hub
 from app.push.presence import Claimed, Contested, Damped, Entry, Known, Registry
+from app.push.publisher import Publisher
 from app.push.redis_gate import RedisAwayError
 
 DUEL_RETRY_SECONDS = 60

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 
 import gevent
 
-from app.push.broker import Publisher
 from app.push.connection import Connection
 from app.push.messages import Subject
 from app.push.presence import Registry
+from app.push.publisher import Publisher
 from app.push.redis_gate import RedisAwayError
 from app.push.standing import Questions, Span
 

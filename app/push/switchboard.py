@@ -19,13 +19,14 @@ import gevent
 
 from agent.protocol import CloseCode
 from app.push import messages
-from app.push.broker import Channels, Publisher
+from app.push.channels import Channels
 from app.push.connection import Connection, Transport
 from app.push.fleet_watch import FleetWatch
 from app.push.hub import Hub
 from app.push.loads import Loads
 from app.push.messages import Close, Message, Nudge, Subject
 from app.push.presence import Presence, Registry
+from app.push.publisher import Publisher
 from app.push.redis_gate import RedisAwayError, RedisGate
 from app.push.shedding import Shedding
 from app.push.standing import Questions

@@ -19,7 +19,8 @@ from gevent.event import Event
 
 from agent.protocol import REPLACED, CloseCode
 from app.push import watchdog
-from app.push.broker import Channels, Publisher, Subscriber
+from app.push.broker import Subscriber
+from app.push.channels import Channels
 from app.push.claims import Claims
 from app.push.connection import Connection
 from app.push.fleet_watch import FleetWatch
@@ -27,6 +28,7 @@ from app.push.hub import Hub
 from app.push.inbox import gather
 from app.push.messages import ACTION_SUBJECT, PREFIXES, Close, Receipt
 from app.push.presence import Registry
+from app.push.publisher import Publisher
 from app.push.records import Records
 from app.push.redis_gate import RedisAwayError
 from app.push.redis_guard import RedisGuard

@@ -10,7 +10,8 @@ import pytest
 import redis
 
 from app.push import broker
-from app.push.broker import Channels, Subscriber
+from app.push.broker import Subscriber
+from app.push.channels import Channels
 from tools.redis_server import RedisServer
 
 CHANNEL = "listener:node:{n}"
