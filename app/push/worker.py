@@ -328,8 +328,9 @@ class Worker:
         )
 
     def _on_written(self, connection: Connection, receipt: Receipt) -> None:
-        self.vitals.tally.add(receipt.published_us)
-        self._records.written(connection, receipt.subjects)
+        now = time.time()
+        self.vitals.tally.add(receipt.published_us, now)
+        self._records.written(connection, receipt.subjects, now)
 
     # the greenlets
 
