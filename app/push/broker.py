@@ -24,6 +24,7 @@ from gevent import socket as gevent_socket
 from gevent.event import Event
 
 from app.push import meters
+from app.push.channels import Channels
 from app.push.deadlines import deadline
 from app.push.redis_gate import (
     DEADLINE_SECONDS,
@@ -51,15 +52,16 @@ OnMessages = Callable[[list[tuple[str, bytes]]], None]
 class Subscriber:
     """The one subscriber connection of this worker.
 
-    *is_wanted* answers whether a channel is to be listened to at this moment; ``changed`` says that its answer
-    may be another now. *on_messages* gets all messages of one turn (channel, data), *on_subscribed* the
-    channels whose subscription Redis has confirmed, *on_recovered* is called when all are back after a loss.
-    None of them may yield.
+    Channels are called by their keys, see *channels*. *is_wanted* answers whether one is to be listened to at this
+    moment; ``changed`` says that its answer may be another now. *on_messages* gets all messages of one turn (key,
+    data), *on_subscribed* the channels whose subscription Redis has confirmed, *on_recovered* is called when all
+    are back after a loss. None of them may yield.
     """
 
     def __init__(
         self,
         url: str,
+        channels: Channels,
         is_wanted: Callable[[str], bool],
         all_wanted: Callable[[], Iterable[str]],
         on_messages: OnMessages,
@@ -67,6 +69,7 @@ class Subscriber:
         on_recovered: Callable[[], None],
     ) -> None:
         self._pool = connection_pool(url)
+        self._channels = channels
         self._is_wanted = is_wanted
         self._all_wanted = all_wanted
         self._on_messages = on_messages
@@ -74,8 +77,8 @@ class Subscriber:
         self._on_recovered = on_recovered
         self._changed: set[str] = set()
         self._flush_wanted = Event()
-        self._sent: set[str] = set()
-        """Channels that this connection has asked for last, by SUBSCRIBE."""
+        self._sent: dict[str, None] = {}
+        """Channels that this connection has asked for last, by SUBSCRIBE: a dict is a quarter of a set."""
         self._unconfirmed: Counter[str] = Counter()
         self._connection: Any = None
         self._socket: Any = None
@@ -105,7 +108,7 @@ class Subscriber:
 
     def renew(self, channel: str) -> None:
         """Subscribe to *channel* again: its node seems deaf."""
-        self._sent.discard(channel)
+        self._sent.pop(channel, None)
         self.changed([channel])
 
     def reconnect(self) -> None:
@@ -132,8 +135,9 @@ class Subscriber:
         joining = [c for c in changed if c not in self._sent and self._is_wanted(c)]
         leaving = [c for c in changed if c in self._sent and not self._is_wanted(c)]
         already = [c for c in changed if c in self._sent and self.is_confirmed(c) and self._is_wanted(c)]
-        self._sent.update(joining)
-        self._sent.difference_update(leaving)
+        self._sent.update(dict.fromkeys(joining))
+        for channel in leaving:
+            del self._sent[channel]
         self._unconfirmed.update(joining)
         try:
             self._send(b"SUBSCRIBE", joining)
@@ -147,7 +151,7 @@ class Subscriber:
 
     def _send(self, command: bytes, channels: list[str]) -> None:
         for start in range(0, len(channels), CHANNELS_A_COMMAND):
-            names = [name.encode() for name in channels[start : start + CHANNELS_A_COMMAND]]
+            names = [self._channels.name(channel) for channel in channels[start : start + CHANNELS_A_COMMAND]]
             parts = [b"*%d\r\n$%d\r\n%s\r\n" % (len(names) + 1, len(command), command)]
             parts += [b"$%d\r\n%s\r\n" % (len(name), name) for name in names]
             sock = self._socket
@@ -243,8 +247,9 @@ class Subscriber:
         return received, confirmed
 
     def _take(self, reader: Any, received: list[tuple[str, bytes]], confirmed: list[str]) -> None:
+        gets, key = reader.gets, self._channels.key
         while True:
-            reply = reader.gets()
+            reply = gets()
             if reply is False:
                 return
             if isinstance(reply, hiredis.ReplyError):
@@ -252,7 +257,7 @@ class Subscriber:
             if not isinstance(reply, list) or len(reply) != 3:
                 raise ValueError(f"not a push message: {reply!r:.80}")
             kind, name, rest = reply
-            channel = name.decode() if isinstance(name, bytes) else ""
+            channel = key(name) if isinstance(name, bytes) else ""
             if kind == b"message" and isinstance(rest, bytes):
                 received.append((channel, rest))
             elif kind == b"subscribe":

@@ -26,7 +26,7 @@ class Publisher:
     def __init__(self, gate: RedisGate, channels: Channels) -> None:
         self._gate = gate
         self._channels = channels
-        self._head = channels.node_head.encode()
+        self._head = channels.node_head
 
     def publish(self, node_ids: Sequence[str], envelope: Envelope) -> int:
         """Publish *envelope* to each node; how many of them a worker with their socket took.
