@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import math
+import time
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
-from sqlalchemy import Boolean, ColumnElement, bindparam, func, literal_column, select, update
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    String,
+    bindparam,
+    func,
+    insert,
+    literal,
+    literal_column,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.orm import Session
 
 from app.clock import rfc3339
@@ -17,6 +32,10 @@ from app.heartbeat_body import ReportedPipeline
 from app.ids import is_id
 from app.many_ids import is_there
 from app.models import Deployment, DeploymentNode, Node, Pipeline
+
+OVERTAKEN_AT_ONCE = 3
+NODES_A_STEP = 500
+"""So many rows are written in one transaction where nobody waits for them."""
 
 
 def report(deployment_id: str, limit: int = 100, cursor: str | None = None) -> dict[str, Any]:
@@ -97,24 +116,107 @@ def lock_in_order(session: Session, *where: ColumnElement[bool]) -> None:
     session.scalar(select(func.count()).select_from(rows))
 
 
-def record_nudged(written: Sequence[tuple[str, str, datetime]]) -> None:
-    """Note when nudges were written to their sockets; *written* holds (deployment id, node id, when)."""
+def open_for(session: Session, deployment: Deployment, where: Sequence[ColumnElement[bool]]) -> list[str]:
+    """Let *deployment* wait for the nodes that *where* holds for; their ids, in order.
 
-    # One statement for all, in the order of nodes, so that two workers never wait for each other's rows.
-    rows = [
-        {"deployment": deployment_id, "node": node_id, "at": when}
-        for deployment_id, node_id, when in sorted(written, key=lambda item: (item[1], item[0]))
-    ]
-    statement = (
-        update(DeploymentNode)
-        .where(
-            DeploymentNode.deployment_id == bindparam("deployment"),
-            DeploymentNode.node_id == bindparam("node"),
-            DeploymentNode.nudged_at.is_(None),
-        )
-        .values(nudged_at=bindparam("at"))
+    One statement finds and writes them, ten thousand as well as one.
+    """
+    chosen = select(literal(deployment.id, String(32)), Node.id, literal("PENDING", String(10)))
+    found = session.connection().execute(
+        insert(DeploymentNode)
+        .from_select(["deployment_id", "node_id", "status"], chosen.where(*where).order_by(Node.id))
+        .returning(DeploymentNode.node_id)
     )
-    transaction(lambda session: session.connection().execute(statement, rows) and None)
+    return sorted(found.scalars())
+
+
+def latest_of(session: Session, pipeline_id: str) -> list[str]:
+    """The pipeline's latest deployments: nodes are still waited for on behalf of none that is older.
+
+    One would be enough, were it not for servers that have died before they came to ``overtake``.
+    """
+    query = select(Deployment.id).where(Deployment.pipeline_id == pipeline_id)
+    return list(session.scalars(query.order_by(Deployment.id.desc()).limit(OVERTAKEN_AT_ONCE)))
+
+
+def overtake(deployment_ids: Sequence[str]) -> None:
+    """Wait for no node any more on behalf of these: their pipeline has a newer deployment.
+
+    It is done once everybody has been told, and in steps between which others get on: for ten thousand nodes it
+    takes as long as telling them.
+    """
+    still_waiting = (
+        select(DeploymentNode.node_id)
+        .where(DeploymentNode.deployment_id == Deployment.id, DeploymentNode.status == "PENDING")
+        .exists()
+    )
+    concerned = select(Deployment.id).where(Deployment.id.in_(deployment_ids), still_waiting)
+    for deployment_id in snapshot(lambda session: session.scalars(concerned).all()):
+        last: str | None = ""
+        while last is not None:
+            last = transaction(partial(_overtake_some, deployment_id, last))
+            time.sleep(0)
+
+
+def _overtake_some(deployment_id: str, after: str, session: Session) -> str | None:
+    """Of the nodes behind the id *after* the first that are waited for; the last one's id if there may be more."""
+    pending = (DeploymentNode.deployment_id == deployment_id, DeploymentNode.status == "PENDING")
+    chosen = select(DeploymentNode.node_id).where(*pending, DeploymentNode.node_id > after)
+    first = chosen.order_by(DeploymentNode.node_id).limit(NODES_A_STEP).with_for_update(key_share=True)
+    node_ids = session.scalars(first).all()
+    if node_ids:
+        within = DeploymentNode.node_id.between(node_ids[0], node_ids[-1])
+        statement = update(DeploymentNode).where(*pending, within).values(status="SUPERSEDED")
+        session.connection().execute(statement)
+    return node_ids[-1] if len(node_ids) == NODES_A_STEP else None
+
+
+def record_nudged(written: Sequence[tuple[str, str, datetime]]) -> None:
+    """Note when nudges were written to their sockets; *written* holds (deployment id, node id, when).
+
+    In the order of nodes, see ``lock_in_order``; in steps between which the worker serves its sockets.
+    """
+    ordered = sorted(written, key=lambda item: (item[1], item[0]))
+    for start in range(0, len(ordered), NODES_A_STEP):
+        told = json.dumps(
+            [
+                (deployment_id, node_id, when.astimezone(UTC).strftime(MOMENT))
+                for deployment_id, node_id, when in ordered[start : start + NODES_A_STEP]
+            ]
+        )
+        transaction(partial(_record_nudged, told))
+        time.sleep(0)
+
+
+MOMENT = "%Y-%m-%d %H:%M:%S.%f"
+"""In UTC; as SQLAlchemy writes it in SQLite."""
+_TOLD = {
+    "sqlite": """
+        UPDATE deployment_node SET nudged_at = told.at
+        FROM (SELECT json_extract(value, '$[0]') AS deployment_id, json_extract(value, '$[1]') AS node_id,
+                     json_extract(value, '$[2]') AS at
+              FROM json_each(:told)) AS told
+        WHERE deployment_node.deployment_id = told.deployment_id AND deployment_node.node_id = told.node_id
+          AND deployment_node.nudged_at IS NULL""",
+    "postgresql": """
+        WITH told AS (
+            SELECT value->>0 AS deployment_id, value->>1 AS node_id,
+                   CAST(value->>2 || '+00' AS timestamptz) AS at
+            FROM jsonb_array_elements(CAST(:told AS jsonb))
+        ), held AS (
+            SELECT node.deployment_id, node.node_id, told.at
+            FROM told JOIN deployment_node AS node USING (deployment_id, node_id)
+            WHERE node.nudged_at IS NULL
+            ORDER BY node.node_id, node.deployment_id FOR NO KEY UPDATE OF node
+        )
+        UPDATE deployment_node SET nudged_at = held.at FROM held
+        WHERE deployment_node.deployment_id = held.deployment_id AND deployment_node.node_id = held.node_id""",
+}
+"""One statement for hundreds of moments: one for each would be as much work as all the rest of a fan-out."""
+
+
+def _record_nudged(told: str, session: Session) -> None:
+    session.execute(text(_TOLD[session.get_bind().dialect.name]), {"told": told})
 
 
 # What failed may still come right (the agent tries again), as long as it is what is wanted.

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -31,9 +31,9 @@ from app.clock import utc_now
 from app.database import snapshot, transaction
 from app.errors import ConflictError, InvalidInputError, NotFoundError, UnavailableError
 from app.ids import new_id
-from app.matching import deployed_selector, matching
+from app.matching import deployed_selector, matching, reached
 from app.materials import UnassembledError
-from app.models import Deployment, DeploymentNode, Environment, Pipeline, PipelineVersion
+from app.models import Deployment, Environment, Pipeline, PipelineVersion
 from app.pipeline_yaml import Problem
 from app.push import messages
 from app.references import Reference
@@ -63,6 +63,8 @@ class _Act:
     targets: list[str]
     former: list[str]
     """Nodes that ran the pipeline before and no longer match."""
+    earlier: list[str]
+    """Deployments of the pipeline that may still wait for nodes."""
 
 
 def deploy(
@@ -86,7 +88,8 @@ def deploy(
             )
         # Here, under the environment's lock: until the commit nobody removes what is named.
         _refuse(missing_references(session, environment.id, named))
-        file_names = certificate_store.file_names(session, environment.id)
+        # Asked for where something is named at all: the database is between the call and the nodes.
+        file_names = certificate_store.file_names(session, environment.id) if named else {}
         rendered = references.render(pipeline.config_yaml, named, file_names)
         return PipelineVersion(
             config_yaml=pipeline.config_yaml,
@@ -267,35 +270,28 @@ def _act(
         after = selectors.parse(version.node_selector)
     former_version, pipeline.wanted_version = pipeline.wanted_version, number
 
-    matching_before, matching_after = (
-        [target.node_id for target in found] for found in matching(session, environment, [before, after])
-    )
-    concerned = matching_before if after is None else matching_after
+    earlier = deployments.latest_of(session, pipeline_id)
     deployment = Deployment(
         id=new_id(),
         pipeline_id=pipeline_id,
         environment_id=environment_id,
         kind=kind,
         version=number,
-        targets=len(concerned),
+        targets=0,
         created_by=actor.name,
         created_at=utc_now(),
     )
     session.add(deployment)
     session.flush()
-    overtaken = (
-        DeploymentNode.status == "PENDING",
-        DeploymentNode.deployment_id.in_(
-            select(Deployment.id).where(Deployment.pipeline_id == pipeline_id, Deployment.id != deployment.id)
-        ),
-    )
-    deployments.lock_in_order(session, *overtaken)
-    session.execute(update(DeploymentNode).where(*overtaken).values(status="SUPERSEDED"))
-    if concerned:
-        session.execute(
-            insert(DeploymentNode),
-            [{"deployment_id": deployment.id, "node_id": node, "status": "PENDING"} for node in concerned],
-        )
+    concerns = before if after is None else after
+    assert concerns is not None  # nothing is undeployed that was not deployed
+    concerned = deployments.open_for(session, deployment, reached(environment, concerns))
+    deployment.targets = len(concerned)
+    former: list[str] = []
+    if before not in (None, concerns):
+        kept = set(concerned)
+        (found,) = matching(session, environment, [before])
+        former = [target.node_id for target in found if target.node_id not in kept]
     audit.record(
         session,
         actor,
@@ -308,15 +304,14 @@ def _act(
         after={"version": number},
         targets=len(concerned),
     )
-    kept = set(concerned)
-    former = [node for node in matching_before if node not in kept]
-    return _Act(deployment.id, environment_id, number, concerned, former)
+    return _Act(deployment.id, environment_id, number, concerned, former, earlier)
 
 
 def _check_assembled(session: Session, environment: Environment, version: PipelineVersion) -> None:
     """Refuse a version that nodes could not be given; note what they are given."""
     names = references.Names.from_json(version.reference_names)
-    certificate_store.check_file_names(session, environment.id, dict(names.certificates))
+    if names.certificates:
+        certificate_store.check_file_names(session, environment.id, dict(names.certificates))
     try:
         assembly.remember(session, environment, version)
     except UnassembledError as error:
@@ -340,9 +335,10 @@ def _tell(act: _Act, pipeline_id: str, reason: str) -> DeployOutcome:
 
     try:
         transaction(note)
+        deployments.overtake(act.earlier)
     except (UnavailableError, SQLAlchemyError) as error:
         # The act itself is committed and told: an error answer would say the opposite.
-        log.warning("pushed not written down deployment=%s: %s", act.deployment_id, error)
+        log.warning("not all written down deployment=%s: %s", act.deployment_id, error)
     log.info(
         "pipeline %s pipeline=%s version=%s deployment=%s targets=%d pushed=%d worker=%s",
         reason,

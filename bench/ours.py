@@ -12,7 +12,7 @@ import requests
 from sqlalchemy import create_engine, text
 
 from app.push import messages
-from app.push.broker import Channels
+from app.push.channels import Channels
 from bench.contender import Contender
 from bench.place import Place
 from tests.support.api import Operator

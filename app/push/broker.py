@@ -1,7 +1,7 @@
-"""Messages between processes: a channel per node, and one subscriber connection per worker.
+"""Messages between processes, heard: one subscriber connection per worker, for the channels of its nodes.
 
-The subscriber reads a raw socket through ``hiredis.Reader``: redis-py spends twenty times as long on a
-message. redis-py makes the connection (addresses, TLS, passwords), we read it.
+It reads a raw socket through ``hiredis.Reader``: redis-py spends twenty times as long on a message. redis-py
+makes the connection (addresses, TLS, passwords), we read it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import random
 import ssl
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import gevent
@@ -24,12 +24,10 @@ from gevent import socket as gevent_socket
 from gevent.event import Event
 
 from app.push import meters
+from app.push.channels import Channels
 from app.push.deadlines import deadline
-from app.push.messages import Envelope, pack, stamped
 from app.push.redis_gate import (
     DEADLINE_SECONDS,
-    RedisAwayError,
-    RedisGate,
     connection_pool,
     lone_connection,
     run_id_of,
@@ -38,7 +36,6 @@ from app.push.redis_gate import (
 READ_BYTES = 64 * 1024
 ROUNDS_A_TURN = 64
 CHANNELS_A_COMMAND = 1000
-PUBLISHES_A_PIPELINE = 500
 SILENCE_SECONDS = 5.0
 """A subscriber that has read nothing for so long, its own echo included, is taken for dead."""
 HALF_REPLY_SECONDS = 15.0
@@ -49,97 +46,22 @@ LOSSES = (OSError, redis.exceptions.RedisError)
 log = logging.getLogger("signalbox.push")
 
 
-class Channels:
-    """The names of all channels, under one prefix. The hash tag leaves room for sharded pub/sub."""
-
-    def __init__(self, prefix: str) -> None:
-        self._node = f"{prefix}node:{{"
-        self._worker = f"{prefix}worker-echo:{{"
-        self.fleet = f"{prefix}fleet"
-
-    def node(self, node_id: str) -> str:
-        """The channel of one node."""
-        return f"{self._node}{node_id}}}"
-
-    def node_of(self, channel: str) -> str | None:
-        """The node whose channel this is."""
-        return channel[len(self._node) : -1] if channel.startswith(self._node) else None
-
-    def worker(self, worker_id: str) -> str:
-        """The channel on which a worker hears itself."""
-        return f"{self._worker}{worker_id}}}"
-
-
-class Publisher:
-    """Puts envelopes on nodes' channels; usable from any process."""
-
-    def __init__(self, gate: RedisGate, channels: Channels) -> None:
-        self._gate = gate
-        self._channels = channels
-
-    def publish(self, node_ids: Sequence[str], envelope: Envelope) -> int:
-        """Publish *envelope* to each node; how many of them a worker with their socket took.
-
-        :raises RedisAwayError: Redis is away; some of the first may have been told.
-        """
-        data = pack(stamped(envelope, time.time_ns() // 1000))
-        return self._publish([(node_id, data) for node_id in node_ids])
-
-    def publish_each(self, envelopes: Sequence[tuple[str, Envelope]]) -> int:
-        """As ``publish``, with an envelope of its own for each node: pairs of node id and envelope.
-
-        :raises RedisAwayError: Redis is away; some of the first may have been told.
-        """
-        now_us = time.time_ns() // 1000
-        return self._publish([(node_id, pack(stamped(each, now_us))) for node_id, each in envelopes])
-
-    def _publish(self, lines: Sequence[tuple[str, bytes]]) -> int:
-        taken = 0
-        for start in range(0, len(lines), PUBLISHES_A_PIPELINE):
-            chunk = lines[start : start + PUBLISHES_A_PIPELINE]
-
-            def send(client: redis.Redis, chunk: Sequence[tuple[str, bytes]] = chunk) -> list[int]:
-                pipeline = client.pipeline(transaction=False)
-                for node_id, data in chunk:
-                    pipeline.publish(self._channels.node(node_id), data)
-                answers: list[int] = pipeline.execute()
-                return answers
-
-            # While a socket moves between workers both may hear it: that is still one node.
-            taken += sum(1 for count in self._gate.run(send) if count)
-            meters.PUBLISHED.inc(len(chunk))
-        return taken
-
-    def tell_fleet(self, environment_id: str, node_ids: Sequence[str]) -> None:
-        """Tell open fleet pages that these nodes have changed. Never raises: pages also look by themselves."""
-        try:
-            self.publish_raw(self._channels.fleet, " ".join([environment_id, *node_ids]))
-        except RedisAwayError:
-            log.debug("fleet pages not told of %d nodes", len(node_ids))
-
-    def publish_raw(self, channel: str, data: str) -> None:
-        """Publish on any channel.
-
-        :raises RedisAwayError: Redis is away.
-        """
-        self._gate.run(lambda client: client.publish(channel, data))
-
-
 OnMessages = Callable[[list[tuple[str, bytes]]], None]
 
 
 class Subscriber:
     """The one subscriber connection of this worker.
 
-    *is_wanted* answers whether a channel is to be listened to at this moment; ``changed`` says that its answer
-    may be another now. *on_messages* gets all messages of one turn (channel, data), *on_subscribed* the
-    channels whose subscription Redis has confirmed, *on_recovered* is called when all are back after a loss.
-    None of them may yield.
+    Channels are called by their keys, see *channels*. *is_wanted* answers whether one is to be listened to at this
+    moment; ``changed`` says that its answer may be another now. *on_messages* gets all messages of one turn (key,
+    data), *on_subscribed* the channels whose subscription Redis has confirmed, *on_recovered* is called when all
+    are back after a loss. None of them may yield.
     """
 
     def __init__(
         self,
         url: str,
+        channels: Channels,
         is_wanted: Callable[[str], bool],
         all_wanted: Callable[[], Iterable[str]],
         on_messages: OnMessages,
@@ -147,6 +69,7 @@ class Subscriber:
         on_recovered: Callable[[], None],
     ) -> None:
         self._pool = connection_pool(url)
+        self._channels = channels
         self._is_wanted = is_wanted
         self._all_wanted = all_wanted
         self._on_messages = on_messages
@@ -154,8 +77,8 @@ class Subscriber:
         self._on_recovered = on_recovered
         self._changed: set[str] = set()
         self._flush_wanted = Event()
-        self._sent: set[str] = set()
-        """Channels that this connection has asked for last, by SUBSCRIBE."""
+        self._sent: dict[str, None] = {}
+        """Channels that this connection has asked for last, by SUBSCRIBE: a dict is a quarter of a set."""
         self._unconfirmed: Counter[str] = Counter()
         self._connection: Any = None
         self._socket: Any = None
@@ -185,7 +108,7 @@ class Subscriber:
 
     def renew(self, channel: str) -> None:
         """Subscribe to *channel* again: its node seems deaf."""
-        self._sent.discard(channel)
+        self._sent.pop(channel, None)
         self.changed([channel])
 
     def reconnect(self) -> None:
@@ -212,8 +135,9 @@ class Subscriber:
         joining = [c for c in changed if c not in self._sent and self._is_wanted(c)]
         leaving = [c for c in changed if c in self._sent and not self._is_wanted(c)]
         already = [c for c in changed if c in self._sent and self.is_confirmed(c) and self._is_wanted(c)]
-        self._sent.update(joining)
-        self._sent.difference_update(leaving)
+        self._sent.update(dict.fromkeys(joining))
+        for channel in leaving:
+            del self._sent[channel]
         self._unconfirmed.update(joining)
         try:
             self._send(b"SUBSCRIBE", joining)
@@ -227,7 +151,7 @@ class Subscriber:
 
     def _send(self, command: bytes, channels: list[str]) -> None:
         for start in range(0, len(channels), CHANNELS_A_COMMAND):
-            names = [name.encode() for name in channels[start : start + CHANNELS_A_COMMAND]]
+            names = [self._channels.name(channel) for channel in channels[start : start + CHANNELS_A_COMMAND]]
             parts = [b"*%d\r\n$%d\r\n%s\r\n" % (len(names) + 1, len(command), command)]
             parts += [b"$%d\r\n%s\r\n" % (len(name), name) for name in names]
             sock = self._socket
@@ -323,8 +247,9 @@ class Subscriber:
         return received, confirmed
 
     def _take(self, reader: Any, received: list[tuple[str, bytes]], confirmed: list[str]) -> None:
+        gets, key = reader.gets, self._channels.key
         while True:
-            reply = reader.gets()
+            reply = gets()
             if reply is False:
                 return
             if isinstance(reply, hiredis.ReplyError):
@@ -332,7 +257,7 @@ class Subscriber:
             if not isinstance(reply, list) or len(reply) != 3:
                 raise ValueError(f"not a push message: {reply!r:.80}")
             kind, name, rest = reply
-            channel = name.decode() if isinstance(name, bytes) else ""
+            channel = key(name) if isinstance(name, bytes) else ""
             if kind == b"message" and isinstance(rest, bytes):
                 received.append((channel, rest))
             elif kind == b"subscribe":

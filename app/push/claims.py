@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable
 
 from app.push import messages
-from app.push.broker import Publisher
 from app.push.claim_script import Claimed, Contested, Damped, Known
 from app.push.connection import Connection
 from app.push.damping import Dials
 from app.push.entries import Entry
 from app.push.hub import Hub
 from app.push.presence import Registry
+from app.push.publisher import Publisher
 from app.push.redis_gate import RedisAwayError
 
 DUEL_RETRY_SECONDS = 60

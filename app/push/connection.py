@@ -130,7 +130,6 @@ class Connection:
     loop: LoopEnd | None = None
     """The other end of a channel that a loop of its own serves; ``None`` where the hub holds the descriptor."""
     subscribed: bool = False
-    phase: int = 0
     is_pong_due: bool = False
     is_closed: bool = False
     last_received: float = 0.0
@@ -142,6 +141,7 @@ class Connection:
     fragments: frames.Fragments | None = None
     outbox: Outbox | None = None
     inbound_minute: int = 0
+    """The minute of the budget, less whole multiples of 256: Python keeps one object for each small number."""
     inbound_bytes: int = 0
     inbound_frames: int = 0
 
@@ -165,14 +165,11 @@ class Connection:
         :raises frames.FrameError: it broke the protocol or sent more than an agent has reason to.
         """
         self.last_received = now
-        if self.buffer is None:
-            self.buffer = bytearray(data)
+        if len(data) == frames.BARE_PONG_BYTES and data.startswith(frames.BARE_PONG) and self.buffer is None:
+            received = frames.RECEIVED_PONG  # all that an idle agent ever sends
         else:
-            self.buffer += data
-        received, self.fragments = frames.read(self.buffer, self.fragments)
-        if not self.buffer:
-            self.buffer = None
-        minute = int(now // 60)
+            received = self._read(data)
+        minute = int(now // 60) & 0xFF
         if minute != self.inbound_minute:
             self.inbound_minute, self.inbound_bytes, self.inbound_frames = minute, 0, 0
         self.inbound_bytes += len(data)
@@ -181,4 +178,14 @@ class Connection:
             raise frames.FrameError(1008, "too much sent")
         if received.pong:
             self.is_pong_due = False
+        return received
+
+    def _read(self, data: bytes) -> frames.Received:
+        if self.buffer is None:
+            self.buffer = bytearray(data)
+        else:
+            self.buffer += data
+        received, self.fragments = frames.read(self.buffer, self.fragments)
+        if not self.buffer:
+            self.buffer = None
         return received

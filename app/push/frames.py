@@ -75,6 +75,13 @@ class Received:
     """The close frame to answer with, once the peer has sent one."""
 
 
+BARE_PONG = b"\x8a\x80"
+"""The head of a pong without payload, behind which only its mask stands."""
+BARE_PONG_BYTES = 6
+RECEIVED_PONG = Received(frames=1, pong=True)
+"""What comes out of one; it is never changed."""
+
+
 def read(buffer: bytearray, fragments: Fragments | None) -> tuple[Received, Fragments | None]:
     """Take all whole frames off the front of *buffer*.
 

@@ -1,6 +1,7 @@
 """This worker's sockets: one epoll for all of them, one timer wheel, writes that never block.
 
-An idle socket costs a descriptor and a ``Connection``: no greenlet, no request, no database session.
+An idle socket costs a descriptor and a ``Connection``: no greenlet, no request, no database session. The table of
+descriptors is the wheel as well: each number has its turn, so that whoever connects together is spread.
 Nothing in here yields between two sockets of one turn, so a closed descriptor's number cannot come back
 within the turn that closed it (hazard 14).
 """
@@ -9,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import os
-import random
 import time
 from collections.abc import Callable
 
@@ -29,6 +29,8 @@ _socket = monkey.get_original("socket", "socket")
 KEEPALIVE_TURNS = {"ws": 25, "sse": 10}
 """Seconds between two keepalives of one socket, by transport; well under the smallest idle timeout on the way
 (60 s). Nothing ever comes back on an event stream: only bytes that nobody acknowledges tell that it is dead."""
+STRIDE = 7
+"""From one turn of the wheel to the next, in descriptors: neighbours, opened together, come at different times."""
 READ_BYTES = 16 * 1024
 EVENTS_A_TURN = 512
 LINGER_SECONDS = 2.0
@@ -52,11 +54,9 @@ class Hub:
         self._on_written = on_written
         self._poll = _epoll()
         self._by_node: dict[str, Connection] = {}
-        self._by_fd: dict[int, Connection] = {}
+        self._by_fd: list[Connection | None] = []
+        """Descriptors are small numbers, the lowest free one each time: eight bytes each, where a dict has ninety."""
         self._lingering: dict[int, float] = {}
-        self._wheels: dict[str, list[set[Connection]]] = {
-            transport: [set() for _ in range(turns)] for transport, turns in KEEPALIVE_TURNS.items()
-        }
         self._turn = 0
         self._clogged: set[Connection] = set()
         # What the ticks write and the epoll must bring back: a loop without sockets moves, too.
@@ -91,16 +91,14 @@ class Hub:
         if held is not None and held.fence <= connection.fence:
             self.replace(held)
         connection.last_received = time.monotonic()
-        wheel = self._wheels[connection.transport]
-        connection.phase = random.randrange(len(wheel))
         is_late = held is not None and held.fence > connection.fence
         if not is_late:
             self._by_node[connection.node_id] = connection
         if connection.fd >= 0:
             os.set_blocking(connection.fd, False)
+            self._by_fd += [None] * (connection.fd + 1 - len(self._by_fd))
             self._by_fd[connection.fd] = connection
             self._poll.register(connection.fd, _IN | _RDHUP)
-            wheel[connection.phase].add(connection)
         meters.SOCKETS.labels(connection.transport).inc()
         meters.CONNECTS.labels(connection.transport).inc()
         if is_late:  # two handshakes of one node have crossed: the newer claim stays
@@ -108,11 +106,21 @@ class Hub:
 
     # writing
 
-    def deliver(self, connection: Connection, message: Message, receipt: Receipt = NO_RECEIPT) -> None:
-        """Write *message* now, or queue it for as long as the agent is slow."""
+    def deliver(
+        self,
+        connection: Connection,
+        message: Message,
+        receipt: Receipt = NO_RECEIPT,
+        now: float | None = None,
+    ) -> None:
+        """Write *message* now, or queue it for as long as the agent is slow.
+
+        Whoever writes to many at once says what *now* (monotonic) is: one number for all, in time and in memory.
+        """
         if connection.is_closed:
             return
-        now = time.monotonic()
+        if now is None:
+            now = time.monotonic()
         connection.last_nudged = now
         if connection.loop is not None:
             if connection.loop.put(connection.encoded(message)):
@@ -267,8 +275,8 @@ class Hub:
         self._clogged.discard(connection)
         if self._by_node.get(connection.node_id) is connection:
             del self._by_node[connection.node_id]
-        self._by_fd.pop(connection.fd, None)
-        self._wheels[connection.transport][connection.phase].discard(connection)
+        if 0 <= connection.fd < len(self._by_fd) and self._by_fd[connection.fd] is connection:
+            self._by_fd[connection.fd] = None
         meters.SOCKETS.labels(connection.transport).dec()
         meters.CLOSES.labels(reason.partition(":")[0]).inc()
         self._on_closed(connection, reason)
@@ -294,8 +302,11 @@ class Hub:
 
     def turn(self) -> None:
         """Handle what is ready now, without waiting."""
-        ready = [(fd, self._by_fd.get(fd), event) for fd, event in self._poll.poll(0, EVENTS_A_TURN)]
-        self.progressed_at = time.monotonic()
+        held, count = self._by_fd, len(self._by_fd)
+        ready = [
+            (fd, held[fd] if fd < count else None, event) for fd, event in self._poll.poll(0, EVENTS_A_TURN)
+        ]
+        self.progressed_at = now = time.monotonic()
         for fd, connection, event in ready:
             if connection is None:
                 if fd in self._lingering:
@@ -306,7 +317,7 @@ class Hub:
                 if event & _OUT:
                     self._flush(connection)
                 if event & ~_OUT and not connection.is_closed:
-                    self._read(connection)
+                    self._read(connection, now)
 
     def _drain(self, fd: int) -> None:
         try:
@@ -318,7 +329,7 @@ class Hub:
             pass  # reset by the peer: as good as closed
         self._shut(fd)
 
-    def _read(self, connection: Connection) -> None:
+    def _read(self, connection: Connection, now: float) -> None:
         try:
             data = os.read(connection.fd, READ_BYTES)
         except BlockingIOError:
@@ -329,7 +340,6 @@ class Hub:
         if not data:
             self.drop(connection, "agent closed")
             return
-        now = time.monotonic()
         if connection.transport == "sse":
             connection.last_received = now
             return
@@ -350,19 +360,24 @@ class Hub:
         now = time.monotonic()
         self._turn += 1
         os.eventfd_write(self._pulse, 1)
-        sockets = self._wheels["ws"]
-        for connection in list(sockets[(self._turn - int(PONG_GRACE_SECONDS)) % len(sockets)]):
+        for connection in self._due("ws", self._turn - int(PONG_GRACE_SECONDS)):
             if connection.is_pong_due:
                 self.drop(connection, "no pong")
-        for wheel in self._wheels.values():
-            for connection in list(wheel[self._turn % len(wheel)]):
-                connection.is_pong_due = connection.transport == "ws"
+        for transport in KEEPALIVE_TURNS:
+            for connection in self._due(transport, self._turn):
+                connection.is_pong_due = transport == "ws"
                 self._control(connection, connection.keepalive())
         for connection in list(self._clogged):
             if connection.outbox is not None and now - connection.outbox.since > OUTBOX_DEADLINE_SECONDS:
                 self.drop(connection, "too slow")
         for fd in [fd for fd, deadline in self._lingering.items() if now > deadline]:
             self._shut(fd)
+
+    def _due(self, transport: str, turn: int) -> list[Connection]:
+        """Those whose keepalive is written in this *turn*."""
+        turns = KEEPALIVE_TURNS[transport]
+        first = turn * STRIDE % turns
+        return [c for c in self._by_fd[first::turns] if c is not None and c.transport == transport]
 
     def heard_since(self, moment: float) -> list[str]:
         """The nodes from which a byte came after *moment* (monotonic)."""

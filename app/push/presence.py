@@ -63,6 +63,7 @@ class Registry:
     def __init__(self, gate: RedisGate, prefix: str) -> None:
         self.gate = self._gate = gate
         self._prefix = prefix
+        self._buckets = [f"{prefix}presence:{number:02x}" for number in range(BUCKETS)]
         scripts = {
             name: gate.client.register_script((_FOLDER / f"{name}.lua").read_text())
             for name in ("claim", "release", "restore", "reap")
@@ -73,7 +74,7 @@ class Registry:
 
     def bucket(self, node_id: str) -> str:
         """The key of the hash that holds the node's entry."""
-        return f"{self._prefix}presence:{zlib.crc32(node_id.encode()) % BUCKETS:02x}"
+        return self._buckets[zlib.crc32(node_id.encode()) % BUCKETS]
 
     def lease(self, worker_id: str) -> str:
         """The key of a worker's lease."""

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import logging
+import time
 from datetime import UTC, datetime
 
 import gevent
 
-from app.push.broker import Publisher
 from app.push.connection import Connection
 from app.push.messages import Subject
 from app.push.presence import Registry
+from app.push.publisher import Publisher
 from app.push.redis_gate import RedisAwayError
 from app.push.standing import Questions, Span
 
 EVERY_SECONDS = 0.05
+MANY = 100
+"""So many nudges within one look are a fan-out: they are written down once it has passed, not beside it."""
+LATE_SECONDS = 1.0
+"""After so long they are, however many more are still coming."""
 AGAIN_AFTER_SECONDS = 1.0
 MAX_WAITING = 50_000
 NODES_A_NOTICE = 1000
@@ -31,7 +36,10 @@ class Records:
         self._publisher = publisher
         self._questions = questions
         self._ended: list[tuple[str, str, bool]] = []
-        self._written: list[tuple[str, str, datetime]] = []
+        self._written: list[tuple[Subject, str, float]] = []
+        self._before = 0
+        """How many of them the last look found."""
+        self._waiting_since = 0.0
         self._spans: list[Span] = []
 
     def ended(self, connection: Connection, *, by_itself: bool) -> None:
@@ -46,18 +54,20 @@ class Records:
         if len(self._spans) < MAX_WAITING:
             self._spans.append(span)
 
-    def written(self, connection: Connection, subjects: tuple[Subject, ...]) -> None:
-        """The kernel has taken a nudge that these deployments and actions want to know of."""
-        if subjects and len(self._written) < MAX_WAITING:
-            now = datetime.now(UTC)
-            self._written += [(subject, connection.node_id, now) for subject in subjects]
+    def written(self, connection: Connection, subjects: tuple[Subject, ...], now: float) -> None:
+        """The kernel has taken a nudge that these deployments and actions want to know of, *now* (wall clock)."""
+        if len(self._written) < MAX_WAITING:
+            for subject in subjects:
+                self._written.append((subject, connection.node_id, now))
 
     def run(self) -> None:
         """Write down, for ever. One greenlet."""
         while True:
             gevent.sleep(EVERY_SECONDS)
+            if not self._is_fanning_out():
+                self._flush_written()
             try:
-                self.flush()
+                self._flush_ended()
             except RedisAwayError:
                 gevent.sleep(AGAIN_AFTER_SECONDS)
 
@@ -72,26 +82,43 @@ class Records:
                 return
 
     def flush(self) -> None:
-        """Write down what there is.
+        """Write down all there is.
 
         :raises RedisAwayError: channels that ended are kept for the next time.
         """
-        if self._written:
-            written, self._written = self._written, []
+        self._flush_written()
+        self._flush_ended()
+
+    def _is_fanning_out(self) -> bool:
+        """Whether many nudges are being written just now, which the database's work would hold up."""
+        count, before, now = len(self._written), self._before, time.monotonic()
+        self._before = count
+        if not before:
+            self._waiting_since = now
+        return count - before >= MANY and now - self._waiting_since < LATE_SECONDS
+
+    def _flush_written(self) -> None:
+        written, self._written, self._before = self._written, [], 0
+        if written:
             try:
-                self._questions.record_nudged(written)
+                self._questions.record_nudged(
+                    [(subject, node_id, datetime.fromtimestamp(at, UTC)) for subject, node_id, at in written]
+                )
             except Exception:
                 log.exception("cannot write down %d nudges", len(written))
-        if self._ended:
-            ended, self._ended = self._ended, []
-            try:
-                lost = self._registry.release((node_id, connection_id) for node_id, connection_id, _ in ended)
-                self._registry.forgive(
-                    (node_id, connection_id)
-                    for node_id, connection_id, by_itself in ended
-                    if by_itself and connection_id in lost
-                )
-            except RedisAwayError:
-                self._ended = ended[-MAX_WAITING:] + self._ended
-                raise
-            self._publisher.tell_fleet("-", [node_id for node_id, _, _ in ended][:NODES_A_NOTICE])
+
+    def _flush_ended(self) -> None:
+        if not self._ended:
+            return
+        ended, self._ended = self._ended, []
+        try:
+            lost = self._registry.release((node_id, connection_id) for node_id, connection_id, _ in ended)
+            self._registry.forgive(
+                (node_id, connection_id)
+                for node_id, connection_id, by_itself in ended
+                if by_itself and connection_id in lost
+            )
+        except RedisAwayError:
+            self._ended = ended[-MAX_WAITING:] + self._ended
+            raise
+        self._publisher.tell_fleet("-", [node_id for node_id, _, _ in ended][:NODES_A_NOTICE])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 
@@ -205,4 +206,5 @@ class Sweep:
 
 def _settle(connection: Connection, standing: Standing) -> None:
     """Remember that the node has done what it should, if that is so."""
-    connection.settled_nonce = None if standing.is_behind else standing.nonce
+    # One string for all nodes of an environment.
+    connection.settled_nonce = None if standing.is_behind else sys.intern(standing.nonce)

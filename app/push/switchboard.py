@@ -6,11 +6,13 @@ In every process it publishes and answers who is connected; in a worker that hol
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import logging
+import os
 import sys
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,13 +21,14 @@ import gevent
 
 from agent.protocol import CloseCode
 from app.push import messages
-from app.push.broker import Channels, Publisher
+from app.push.channels import Channels
 from app.push.connection import Connection, Transport
 from app.push.fleet_watch import FleetWatch
 from app.push.hub import Hub
 from app.push.loads import Loads
 from app.push.messages import Close, Message, Nudge, Subject
 from app.push.presence import Presence, Registry
+from app.push.publisher import Publisher
 from app.push.redis_gate import RedisAwayError, RedisGate
 from app.push.shedding import Shedding
 from app.push.standing import Questions
@@ -181,13 +184,13 @@ class Switchboard:
             node_id=node_id,
             # Equal in thousands of connections: one string for all of them.
             environment_id=sys.intern(environment_id),
-            connection_id=uuid.uuid4().hex,
+            connection_id=_short(os.urandom(8)),
             fence=0,
             transport=transport,
             since_ms=int(time.time() * 1000),
             address=sys.intern(address.replace(" ", "") or "-"),
             revision=sys.intern(revision) if revision is not None else None,
-            instance=instance,
+            instance=_short(hashlib.sha256(instance.encode()).digest()) if instance is not None else None,
         )
         self.worker.claims.admit(connection)
         return connection
@@ -197,6 +200,14 @@ class Switchboard:
         if self.worker is None:
             return FleetWatch(lambda watch: None, lambda watch: None)
         return FleetWatch(self.worker.watch, self.worker.unwatch)
+
+
+def _short(data: bytes) -> str:
+    """Sixty bits in twelve characters: enough to tell the connections and runs of one node's agent apart.
+
+    Every socket keeps two of these, here and in Redis, for as long as it is open.
+    """
+    return base64.b32encode(data[:8])[:12].decode().lower()
 
 
 __all__ = ["NudgeOutcome", "Presence", "Switchboard"]

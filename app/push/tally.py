@@ -5,7 +5,6 @@ So they are counted here, and poured into the metrics once a second.
 
 from __future__ import annotations
 
-import time
 from bisect import bisect_left
 
 from app.push import meters
@@ -23,12 +22,12 @@ class Tally:
         self.microseconds = 0
         self.buckets = [0] * (len(self._bounds) + 1)
 
-    def add(self, published_us: int | None) -> None:
-        """A nudge was written now, on its way since *published_us* (wall clock) if it was published at all."""
+    def add(self, published_us: int | None, now: float) -> None:
+        """A nudge was written *now*, on its way since *published_us* if it was published at all (wall clock)."""
         self.written += 1
         if published_us is not None:
             # Clocks of two machines may differ: nothing arrives before it was sent.
-            took = max(0, time.time_ns() // 1000 - published_us)
+            took = max(0, int(now * 1e6) - published_us)
             self.microseconds += took
             self.buckets[bisect_left(self._bounds, took)] += 1
 

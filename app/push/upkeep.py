@@ -14,6 +14,7 @@ from app.push.connection import Connection
 from app.push.entries import Entry
 from app.push.hub import Hub
 from app.push.presence import Registry
+from app.push.presence_audit import differing
 from app.push.redis_gate import RedisAwayError
 
 if TYPE_CHECKING:
@@ -106,7 +107,10 @@ class Upkeep:
             if connection.fence == 0 and not connection.is_closed:
                 self.claims.claim(connection)
                 self.vitals.claimed_late()
-        self.write_entries(self._hub.connections())
+        try:
+            self.write_entries(differing(self._registry, self._hub.connections()))
+        except RedisAwayError as error:
+            log.warning("presence not audited worker=%s: %s", self._label, error)
         self.vitals.audited()
 
     # the greenlets

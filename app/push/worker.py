@@ -10,7 +10,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,14 +19,16 @@ from gevent.event import Event
 
 from agent.protocol import REPLACED, CloseCode
 from app.push import watchdog
-from app.push.broker import Channels, Publisher, Subscriber
+from app.push.broker import Subscriber
+from app.push.channels import OTHER, Channels
 from app.push.claims import Claims
 from app.push.connection import Connection
 from app.push.fleet_watch import FleetWatch
 from app.push.hub import Hub
 from app.push.inbox import gather
-from app.push.messages import ACTION_SUBJECT, PREFIXES, Close, Receipt
+from app.push.messages import ACTION_SUBJECT, PREFIXES, Close, Message, Receipt
 from app.push.presence import Registry
+from app.push.publisher import Publisher
 from app.push.records import Records
 from app.push.redis_gate import RedisAwayError
 from app.push.redis_guard import RedisGuard
@@ -72,6 +74,7 @@ class Worker:
         self.hub = Hub(self._on_closed, self._on_written)
         self._subscriber = Subscriber(
             redis_url,
+            channels,
             self._is_wanted,
             self._all_wanted,
             self._on_messages,
@@ -156,7 +159,7 @@ class Worker:
             connection.address,
             connection.revision or "-",
         )
-        self._subscriber.changed([self._channels.node(connection.node_id)])
+        self._subscriber.changed([connection.node_id])
         if self.draining:
             self.hub.close(connection, CloseCode.GOING_AWAY, "going away")
 
@@ -182,12 +185,12 @@ class Worker:
     def watch(self, watch: FleetWatch) -> None:
         """Tell *watch* which nodes change, from now on."""
         self._watches.add(watch)
-        self._subscriber.changed([self._channels.fleet])
+        self._subscriber.changed([self._channels.fleet_key])
 
     def unwatch(self, watch: FleetWatch) -> None:
         """No longer."""
         self._watches.discard(watch)
-        self._subscriber.changed([self._channels.fleet])
+        self._subscriber.changed([self._channels.fleet_key])
 
     # the end
 
@@ -230,33 +233,30 @@ class Worker:
     # what hub and subscriber call; none of these yields
 
     def _renew(self, node_id: str) -> None:
-        self._subscriber.renew(self._channels.node(node_id))
+        self._subscriber.renew(node_id)
 
-    def _is_wanted(self, channel: str) -> bool:
-        node_id = self._channels.node_of(channel)
-        if node_id is not None:
-            return self.hub.get(node_id) is not None
-        return channel == self._channels.worker(self.worker_id) or (
-            channel == self._channels.fleet and bool(self._watches)
+    def _is_wanted(self, key: str) -> bool:
+        if not key.startswith(OTHER):
+            return self.hub.get(key) is not None
+        return key == self._channels.worker_key(self.worker_id) or (
+            key == self._channels.fleet_key and bool(self._watches)
         )
 
     def _all_wanted(self) -> list[str]:
-        wanted = [self._channels.node(node_id) for node_id in self.hub.node_ids()]
-        wanted.append(self._channels.worker(self.worker_id))
+        wanted = [*self.hub.node_ids(), self._channels.worker_key(self.worker_id)]
         if self._watches:
-            wanted.append(self._channels.fleet)
+            wanted.append(self._channels.fleet_key)
         return wanted
 
     def _on_messages(self, received: list[tuple[str, bytes]]) -> None:
         """All messages of one turn: merged per node first, then one write per node (hazard 10)."""
-        for_nodes: list[tuple[str, bytes]] = []
-        for channel, data in received:
-            node_id = self._channels.node_of(channel)
-            if node_id is not None:
-                for_nodes.append((node_id, data))
-            elif channel == self._channels.fleet:
+        others = [item for item in received if item[0].startswith(OTHER)]
+        for key, data in others:
+            if key == self._channels.fleet_key:
                 self._on_fleet_changed(data)
-        inbox = gather(for_nodes)
+        inbox = (
+            gather(item for item in received if not item[0].startswith(OTHER)) if others else gather(received)
+        )
         for node_id, order in inbox.orders:
             connection = self.hub.get(node_id)
             if connection is None:
@@ -265,34 +265,36 @@ class Worker:
                 self.hub.close(connection, order.code, order.reason)
             elif connection.fence < order.fence:
                 self.hub.replace(connection)
-        for node_id, waiting in inbox.nudges.items():
-            connection = self.hub.get(node_id)
-            if connection is not None:
-                for message, receipt in waiting:
-                    self.hub.deliver(connection, message, receipt)
         if inbox.nudges:
-            # One line a turn, not one a node: a deploy may concern ten thousand.
-            receipts = [receipt for waiting in inbox.nudges.values() for _, receipt in waiting]
-            subjects = {subject for receipt in receipts for subject in receipt.subjects}
-            deployments = {subject for subject in subjects if not subject.startswith(PREFIXES)}
-            log.info(
-                "nudges written worker=%s nodes=%d actions=%d deployments=%s",
-                self.label,
-                len(inbox.nudges),
-                sum(subject.startswith(ACTION_SUBJECT) for subject in subjects),
-                ",".join(sorted(deployments)) or "-",
-            )
+            self._deliver(inbox.nudges)
+
+    def _deliver(self, nudges: Mapping[str, Sequence[tuple[Message, Receipt]]]) -> None:
+        now = time.monotonic()
+        receipts: dict[int, Receipt] = {}
+        for node_id, waiting in nudges.items():
+            connection = self.hub.get(node_id)
+            for message, receipt in waiting:
+                receipts[id(receipt)] = receipt
+                if connection is not None:
+                    self.hub.deliver(connection, message, receipt, now)
+        # One line a turn, not one a node: a deploy may concern ten thousand.
+        subjects = {subject for receipt in receipts.values() for subject in receipt.subjects}
+        deployments = {subject for subject in subjects if not subject.startswith(PREFIXES)}
+        log.info(
+            "nudges written worker=%s nodes=%d actions=%d deployments=%s",
+            self.label,
+            len(nudges),
+            sum(subject.startswith(ACTION_SUBJECT) for subject in subjects),
+            ",".join(sorted(deployments)) or "-",
+        )
 
     def _on_fleet_changed(self, data: bytes) -> None:
         node_ids = data.decode(errors="replace").split(" ")[1:]
         for watch in self._watches:
             watch.notify(node_ids)
 
-    def _on_subscribed(self, channels: list[str]) -> None:
-        for channel in channels:
-            node_id = self._channels.node_of(channel)
-            if node_id is not None:
-                self._to_look.add(node_id)
+    def _on_subscribed(self, keys: list[str]) -> None:
+        self._to_look.update(key for key in keys if not key.startswith(OTHER))
         if self._to_look:
             self._look_wanted.set()
 
@@ -303,7 +305,7 @@ class Worker:
 
     def _on_closed(self, connection: Connection, reason: str) -> None:
         self._records.ended(connection, by_itself=reason != REPLACED)
-        self._subscriber.changed([self._channels.node(connection.node_id)])
+        self._subscriber.changed([connection.node_id])
         self._records.span(
             Span(
                 connection.node_id,
@@ -326,8 +328,9 @@ class Worker:
         )
 
     def _on_written(self, connection: Connection, receipt: Receipt) -> None:
-        self.vitals.tally.add(receipt.published_us)
-        self._records.written(connection, receipt.subjects)
+        now = time.time()
+        self.vitals.tally.add(receipt.published_us, now)
+        self._records.written(connection, receipt.subjects, now)
 
     # the greenlets
 

@@ -10,7 +10,8 @@ import time
 
 import redis
 
-from app.push.presence import Entry, Registry
+from app.push.entries import Entry
+from app.push.presence import Registry
 from app.push.redis_gate import RedisGate
 from bench import ours
 from bench.figures import figure

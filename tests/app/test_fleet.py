@@ -18,7 +18,7 @@ from app.database import db, transaction
 from app.errors import InvalidInputError
 from app.models import Environment, Node
 from app.node_status import Clock, NodeStatus
-from app.push.presence import Entry
+from app.push.entries import Entry
 from app.server_settings import Intervals
 from tests.app.conftest import Script, enroll, make_script, node_id, refused, succeeded
 from tests.support.until import until

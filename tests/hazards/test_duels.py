@@ -9,12 +9,13 @@ import pytest
 import requests
 
 from agent.protocol import REPLACED
-from app.push.broker import Channels, Publisher
+from app.push.channels import Channels
 from app.push.claims import Claims, HeldOffError
 from app.push.connection import Connection
 from app.push.entries import Entry
 from app.push.hub import Hub
 from app.push.presence import Registry
+from app.push.publisher import Publisher
 from app.push.records import Records
 from app.push.redis_gate import RedisGate
 from tests.conftest import StartServer

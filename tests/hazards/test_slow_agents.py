@@ -7,8 +7,9 @@ import pytest
 import requests
 
 from app.push import messages
-from app.push.broker import Channels, Publisher
+from app.push.channels import Channels
 from app.push.messages import Nudge
+from app.push.publisher import Publisher
 from app.push.redis_gate import RedisGate
 from tests.conftest import StartServer
 from tests.hazards.conftest import Fleet, MakeFleet

@@ -10,10 +10,13 @@ import pytest
 import redis
 
 from app.push import broker
-from app.push.broker import Channels, Subscriber
+from app.push.broker import Subscriber
+from app.push.channels import Channels
 from tools.redis_server import RedisServer
 
 CHANNEL = "listener:node:{n}"
+KEY = "n"
+CHANNELS = Channels("listener:")
 NO_INFO = b"-NOPERM no permission to run 'info'\r\n"
 CONFIRMED = b"*3\r\n$9\r\nsubscribe\r\n$17\r\nlistener:node:{n}\r\n:1\r\n"
 MESSAGE = b"*3\r\n$7\r\nmessage\r\n$17\r\nlistener:node:{n}\r\n$5\r\nhello\r\n"
@@ -27,8 +30,9 @@ class Listener:
         self.confirmed = self.recovered = 0
         self.subscriber = Subscriber(
             url,
-            lambda channel: channel == CHANNEL,
-            lambda: [CHANNEL],
+            CHANNELS,
+            lambda key: key == KEY,
+            lambda: [KEY],
             lambda received: self.received.extend(data for _, data in received),
             self._on_subscribed,
             self._on_recovered,
@@ -204,7 +208,7 @@ def test_what_a_real_redis_does_to_its_subscribers_is_survived(
     heard_again("cut")
     client.execute_command("ACL SETUSER default resetchannels")
     client.execute_command("CLIENT KILL TYPE pubsub")
-    listener.until(lambda: not listener.subscriber.is_confirmed(CHANNEL), "the refusal")
+    listener.until(lambda: not listener.subscriber.is_confirmed(KEY), "the refusal")
     client.execute_command("ACL SETUSER default allchannels")
     heard_again("acl")
     before = listener.subscriber.run_id
@@ -232,11 +236,11 @@ def test_a_frozen_redis_is_left_and_found_again(
 
 
 def test_the_names_of_channels_lead_back_to_nodes() -> None:
-    """And a stranger's channel to nobody."""
-    channels = Channels("listener:")
-    assert channels.node("n") == CHANNEL
-    assert channels.node_of(CHANNEL) == "n"
-    assert channels.node_of("other") is None
+    """And a stranger's channel, or one that is called as a node is, to nobody."""
+    for key in (KEY, CHANNELS.fleet_key, CHANNELS.worker_key("n")):
+        assert CHANNELS.key(CHANNELS.name(key)) == key
+    assert CHANNELS.name(KEY) == CHANNEL.encode()
+    assert CHANNELS.key(b"n") == "/n"
 
 
 def test_a_listener_comes_back_however_often_it_was_lost(

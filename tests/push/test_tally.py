@@ -23,7 +23,7 @@ def test_what_is_poured_is_what_was_counted() -> None:
     now_us = time.time_ns() // 1000
     tally = Tally()
     for published_us in (now_us + 60_000_000, now_us - 2_000_000, now_us - 60_000_000, None):
-        tally.add(published_us)
+        tally.add(published_us, now_us / 1e6)
     tally.pour()
     tally.pour()  # empty by now
     after = [sample(name, **labels) for name, labels in names]

@@ -18,9 +18,10 @@ from datetime import datetime
 import gevent
 from gevent.event import Event
 
-from app.push.broker import Channels, Publisher
+from app.push.channels import Channels
 from app.push.connection import Connection
 from app.push.presence import Registry
+from app.push.publisher import Publisher
 from app.push.redis_gate import RedisGate
 from app.push.standing import Span, Standing
 from app.push.worker import Worker
