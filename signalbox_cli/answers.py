@@ -92,7 +92,7 @@ def no_answer(error: Exception, url: str) -> Failure:
             f"The proxy that HTTPS_PROXY or HTTP_PROXY names does not lead to {url}. NO_PROXY={host} goes around it."
         )
     if any(type(each).__name__ in ("NameResolutionError", "gaierror") for each in chain):
-        return UnreachableFailure(f"The name {host} is not known here. Is the address right: {url}?")
+        return LastingFailure(f"The name {host} is not known here. Is the address right: {url}?")
     if any(isinstance(each, ConnectionRefusedError) for each in chain):
         return UnreachableFailure(f"Nothing listens at {url}. Is the server running, and the port right?")
     if isinstance(error, requests.exceptions.Timeout):

@@ -62,8 +62,8 @@ class Api:
         self._session.headers.update({"Accept": "application/json", "User-Agent": f"signalbox/{version()}"})
         # Not a header of the session: requests lets a .netrc of the machine's win over that.
         self._session.auth = self._sign
-        if place.ca_file is not None:
-            self._session.verify = place.ca_file
+        # Not an attribute of the session: requests lets REQUESTS_CA_BUNDLE win over that.
+        self._verify = place.ca_file if place.ca_file is not None else True
         self._random = random.Random()
 
     def get(self, path: str, query: Query | None = None) -> Any:
@@ -112,6 +112,7 @@ class Api:
                 stream=True,
                 timeout=(self._timeout[0], silence_seconds),
                 allow_redirects=False,
+                verify=self._verify,
                 headers={"Accept": "text/event-stream"},
             )
             with response:
@@ -149,13 +150,14 @@ class Api:
                 params=given,
                 timeout=self._timeout,
                 allow_redirects=False,
+                verify=self._verify,
             )
 
     def _pause(self, failure: Failure, tried: int) -> float:
         asked = failure.retry_after if isinstance(failure, UnreachableFailure) else None
         if asked is not None:
             return min(MAX_PAUSE_SECONDS, asked) * self._random.uniform(1.0, 1.25)
-        return self._random.uniform(0, FIRST_PAUSE_SECONDS * 2**tried)
+        return self._random.uniform(0, FIRST_PAUSE_SECONDS * 2 ** (tried - 1))
 
     @contextmanager
     def _translating(self) -> Iterator[None]:

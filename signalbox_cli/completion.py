@@ -60,6 +60,7 @@ def _offered(context: click.Context, incomplete: str, look: Look) -> list[Comple
                 rows = api.rows("/environments", most=MAX_OFFERED)
                 where = next((str(row["id"]) for row in rows if name in (row["id"], row["name"])), None)
             found.extend(look(api, where, incomplete))
+            api.close()
         except Exception:
             pass  # whatever is wrong, the command itself will say it
 

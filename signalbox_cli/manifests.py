@@ -299,16 +299,16 @@ class _Reader:
 
     def _from_mapping(self, node: yaml.MappingNode) -> tuple[str, str, int | None]:
         """As it stands in the file, comments included, without what it is indented by."""
+        text = _text(self._file, MAX_FILE_BYTES)[0] or ""
         start, end = node.start_mark, node.end_mark
-        text = (_text(self._file, MAX_FILE_BYTES)[0] or "")[start.index : end.index]
-        if not node.flow_style:
-            first, *others = text.split("\n")
-            lines = [
-                first,
-                *(line[min(start.column, len(line) - len(line.lstrip(" "))) :] for line in others),
-            ]
-            text = "\n".join(line.rstrip("\r") for line in lines)
-        return text.rstrip() + "\n", str(self._file), start.line + 1
+        if node.flow_style:
+            return text[start.index : end.index].rstrip() + "\n", str(self._file), start.line + 1
+        first = self._lines["config"]  # counted from 1: the line behind that of the field
+        lines = [
+            line[min(start.column, len(line) - len(line.lstrip(" "))) :].rstrip("\r")
+            for line in text[: end.index].split("\n")[first:]
+        ]
+        return "\n".join(lines).rstrip() + "\n", str(self._file), first + 1
 
     def _wrong(self, field: str | None, message: str, line: int | None = None) -> None:
         where = line or (self._lines.get(field) if field else None) or self._lines["name"]

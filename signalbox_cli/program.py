@@ -30,7 +30,6 @@ from signalbox_cli.commands import (
     tail,
 )
 from signalbox_cli.failures import ExitCode
-from signalbox_cli.names import similar
 from signalbox_cli.profiles import Wishes
 
 COMMANDS = (
@@ -49,13 +48,6 @@ class Program(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and not args[0].startswith("-") and args[0] not in self.commands:
-            ctx.fail(f'There is no command "{args[0]}".{similar(args[0], self.commands)}')
-        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
