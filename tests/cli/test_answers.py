@@ -56,7 +56,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _answer  # noqa: N815
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _answer
 
     def log_message(self, format: str, *args: object) -> None:
         pass
@@ -103,7 +103,11 @@ def refusal(status: int, sentence: str = "No.", **headers: str) -> Answer:
         ((200, {"Content-Type": "text/html"}, b"<html>Please pay"), 3, "answers with a page (status 200)"),
         ((403, {"Content-Type": "text/html"}, b"<html>"), 3, "a proxy or another"),
         ((404, {}, b""), 3, "nothing readable"),
-        ((302, {"Location": "https://elsewhere.example/"}, b""), 3, "sends its callers on to https://elsewhere"),
+        (
+            (302, {"Location": "https://elsewhere.example/"}, b""),
+            3,
+            "sends its callers on to https://elsewhere",
+        ),
         ((200, JSON, b"[1"), 3, "not as Signalbox's API does"),
     ],
 )
@@ -126,7 +130,9 @@ def test_details_are_lines_below_the_sentence(lost: Cli, scripted: ScriptedServe
     assert lines == ["signalbox: No.", "  line 3, component x: bad\\x1b[2J", "  name: worse"]
 
 
-@pytest.mark.parametrize("passing", [refusal(503, **{"Retry-After": "1"}), (502, {}, b"<html>"), (0, {}, b"")])
+@pytest.mark.parametrize(
+    "passing", [refusal(503, **{"Retry-After": "1"}), (502, {}, b"<html>"), (0, {}, b"")]
+)
 def test_what_only_reads_is_asked_again(api: Api, scripted: ScriptedServer, passing: Answer) -> None:
     """Three times at most."""
     scripted.answers = [passing, passing, (200, JSON, EMPTY)]
@@ -186,12 +192,16 @@ def test_the_machines_netrc_does_not_replace_the_token(
 
 def test_what_cannot_be_reached_says_why(lost: Cli, tmp_path: Path) -> None:
     """A closed port, an unknown name, no address, TLS where there is none, and a certificate that nobody trusts."""
-    assert "no scheme: is https://x.example meant?" in lost.refused("--url", "x.example", "nodes", "list", code=2)
+    assert "no scheme: is https://x.example meant?" in lost.refused(
+        "--url", "x.example", "nodes", "list", code=2
+    )
     url = lost.variables["SIGNALBOX_URL"].replace("http:", "https:")
     assert "does not speak TLS" in lost.refused("--url", url, "nodes", "list", code=3)
     assert "Nothing listens at" in lost.refused("--url", "http://127.0.0.1:1", "secrets", "set", "x", code=3)
     # RFC 2606: never a name of anybody's.
-    assert "is not known here" in lost.refused("--url", "http://signalbox.invalid", "maintenance", "on", "-l", "", code=3)
+    assert "is not known here" in lost.refused(
+        "--url", "http://signalbox.invalid", "maintenance", "on", "-l", "", code=3
+    )
 
 
 def test_a_certificate_of_ones_own_authority_is_named(

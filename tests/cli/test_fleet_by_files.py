@@ -85,7 +85,10 @@ def test_a_folder_becomes_what_nodes_run(
     assert len(set(events)) == len(events), "each event has its moment in it: none was printed twice"
 
     sampled = cli.json("sample", "web", "-n", "2")
-    assert [(each["componentKey"], len(each["events"])) for each in sampled["samples"]] == [("made", 2), ("seen", 2)]
+    assert [(each["componentKey"], len(each["events"])) for each in sampled["samples"]] == [
+        ("made", 2),
+        ("seen", 2),
+    ]
     assert ".message" in cli.run("sample", "web", "made", "--schema").stdout
 
     watching = start_shell(cli, "tail", "web", "made", "--node", "web-0")
@@ -97,7 +100,9 @@ def test_a_folder_becomes_what_nodes_run(
     watched = start_shell(cli, "status", "--watch", "--interval", "0.2")
     watched.wait_for(lambda shell: any("web-0: HEALTHY" in line for line in shell.output), "the first look")
     cli.run("maintenance", "on", "web-0", "--yes")
-    watched.wait_for(lambda shell: any("web-0: HEALTHY maintenance" in line for line in shell.output), "a change")
+    watched.wait_for(
+        lambda shell: any("web-0: HEALTHY maintenance" in line for line in shell.output), "a change"
+    )
     assert watched.end(signal.SIGINT) == 130
     assert not any("\x1b" in line for line in watched.output), "nothing is taken back in a pipe"
 

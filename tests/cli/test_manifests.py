@@ -110,13 +110,27 @@ def test_an_empty_folder_is_no_wish_for_nothing(tmp_path: Path) -> None:
 
 
 CONFIGURATIONS = st.one_of(
-    st.sampled_from(["", "\n", "a: 1", "a: 1\n", "a: 1\n\n", "  a: 1\n", "# c\n\na: |\n  x\n   y\n", "a: 1\r\n", "a:\t1\n"]),
+    st.sampled_from(
+        [
+            "",
+            "\n",
+            "a: 1",
+            "a: 1\n",
+            "a: 1\n\n",
+            "  a: 1\n",
+            "# c\n\na: |\n  x\n   y\n",
+            "a: 1\r\n",
+            "a:\t1\n",
+        ]
+    ),
     st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=60),
 )
 
 
 @given(CONFIGURATIONS, st.sampled_from(["", "zone=a,!spot"]), st.sampled_from([None, "off"]))
-def test_what_is_written_is_read_as_it_was(tmp_path_factory: pytest.TempPathFactory, config: str, selector: str, log_level: str | None) -> None:  # fmt: skip
+def test_what_is_written_is_read_as_it_was(
+    tmp_path_factory: pytest.TempPathFactory, config: str, selector: str, log_level: str | None
+) -> None:
     """To the letter, so that applying what was exported changes nothing."""
     content = {"configYaml": config, "nodeSelector": selector, "logLevel": log_level}
     root = tmp_path_factory.mktemp("written")

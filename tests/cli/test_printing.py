@@ -11,7 +11,11 @@ COLUMNS: list[output.Column] = [("NAME", lambda row: row[0]), ("WHAT", lambda ro
 def test_a_table_is_as_wide_as_the_terminal_and_no_wider() -> None:
     """Columns stay below their titles, whatever characters they hold; what is too long ends with an ellipsis."""
     rows = [("節点", "x" * 50), ("a", None), ("b\x1b[31m", True)]
-    assert output.lines(rows, COLUMNS, None)[1:] == [f"節点       {'x' * 50}", "a          -", "b\\x1b[31m  yes"]
+    assert output.lines(rows, COLUMNS, None)[1:] == [
+        f"節点       {'x' * 50}",
+        "a          -",
+        "b\\x1b[31m  yes",
+    ]
     shown = output.lines(rows, COLUMNS, 30)
     assert max(width(line) for line in shown) == 30
     assert shown[1] == f"節点       {'x' * 18}…"
@@ -62,5 +66,5 @@ def test_a_stream_that_began_again_repeats_nothing() -> None:
 
 def test_events_come_whole_in_whatever_pieces() -> None:
     """Comments and half an event at the end are left out; a line end may be torn apart."""
-    pieces = [b": hi\n\nevent: a\r", b"\ndata: {\"x\":", b" 1}\r\n\r\ndata: b\ndata: c\n", b"\nevent: half\n"]
+    pieces = [b": hi\n\nevent: a\r", b'\ndata: {"x":', b" 1}\r\n\r\ndata: b\ndata: c\n", b"\nevent: half\n"]
     assert list(events(pieces)) == [Event("a", '{"x": 1}'), Event("message", "b\nc")]

@@ -25,7 +25,9 @@ def test_a_token_is_kept_once_the_server_has_taken_it(stranger: Cli, cli: Cli, o
     assert stat.S_IMODE(stranger.profiles.stat().st_mode) == 0o600
     assert stat.S_IMODE(stranger.profiles.parent.stat().st_mode) == 0o700
     assert os.listdir(stranger.profiles.parent) == ["profiles.yaml"]
-    assert stranger.run("secrets", "list").stderr.startswith(f"{name} has no secret."), "the profile's environment"
+    assert stranger.run("secrets", "list").stderr.startswith(f"{name} has no secret."), (
+        "the profile's environment"
+    )
 
     stranger.run("login", url, "--profile", "second", typed=token)
     assert [row["current"] for row in stranger.json("profiles")] == [False, True]
@@ -43,7 +45,10 @@ def test_a_token_is_kept_once_the_server_has_taken_it(stranger: Cli, cli: Cli, o
 
 def test_the_environment_wins_and_a_token_goes_to_no_other_server(cli: Cli, server: Server) -> None:
     """A kept one is for the address that it was kept with."""
-    kept = {"current": "default", "profiles": {"default": {"url": "http://127.0.0.1:1", "token": "sbx_api_kept"}}}
+    kept = {
+        "current": "default",
+        "profiles": {"default": {"url": "http://127.0.0.1:1", "token": "sbx_api_kept"}},
+    }
     cli.profiles.parent.mkdir(parents=True)
     cli.profiles.write_text(yaml.safe_dump(kept))
     cli.profiles.chmod(0o600)
