@@ -76,6 +76,11 @@ def failure(response: requests.Response, url: str) -> Failure:
             return ServerFailure(f"{sentence} (status {status})", details)
 
 
+def another_program(url: str) -> Failure:
+    """What it means that the content of an answer is not as the API's are."""
+    return LastingFailure(f"{url} does not answer as Signalbox's API does. Is the address right?")
+
+
 def no_answer(error: Exception, url: str) -> Failure:
     """What it means that none came."""
     host = urlsplit(url).hostname or url

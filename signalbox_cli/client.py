@@ -93,7 +93,10 @@ class Api:
         for _ in range(MAX_PAGES):
             size = PAGE_ROWS if left is None else min(PAGE_ROWS, left)
             page = self.get(path, {**(query or {}), "limit": size, "cursor": cursor})
-            items, following = page["items"], page["nextCursor"]
+            try:
+                items, following = page["items"], page["nextCursor"]
+            except (TypeError, KeyError):
+                raise answers.another_program(self.place.url) from None
             yield from items
             left = None if left is None else left - len(items)
             if following is None or (left is not None and left <= 0):

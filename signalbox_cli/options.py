@@ -66,5 +66,5 @@ def confirm(question: str, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise UsageFailure(f"{question} Nobody is there to be asked: say --yes. Nothing was changed.")
-    if not click.confirm(question, err=True):
+    if not click.confirm(output.printable(question), err=True):
         raise Failure("Nothing was changed.")

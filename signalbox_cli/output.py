@@ -13,7 +13,7 @@ from typing import Any
 import click
 import yaml
 
-from signalbox_cli.plain_text import cut, printable, width
+from signalbox_cli.plain_text import cut, printable, printable_json, width
 
 __all__ = ["printable", "width"]
 
@@ -51,9 +51,8 @@ def to_yaml(content: object) -> str:
 
 
 def to_json(content: object, indent: int | None = 2) -> str:
-    """JSON; with *indent* ``None`` on one line. Halves of surrogate pairs are written out."""
-    text = json.dumps(content, indent=indent, ensure_ascii=False)
-    return text if _is_encodable(text) else json.dumps(content, indent=indent)
+    """JSON; with *indent* ``None`` on one line. What could steer a terminal is written out."""
+    return printable_json(json.dumps(content, indent=indent, ensure_ascii=False))
 
 
 def show(content: object, kind: str, table: Callable[[], None]) -> None:
@@ -78,11 +77,16 @@ def table(rows: Sequence[Row], columns: Sequence[Column], empty: str) -> None:
 def lines(
     rows: Sequence[Row], columns: Sequence[Column], wide: int | None, coloured: bool = False
 ) -> list[str]:
-    """The lines of a table that is at most *wide* columns wide (``None``: as wide as it takes)."""
+    """The lines of a table that is at most *wide* columns wide (``None``: as wide as it takes).
+
+    Half an id helps nobody: a last column of ids is left out before others are cut.
+    """
     cells = [[_text(value(row)) for _, value in columns] for row in rows]
     titles = [title for title, _ in columns]
     widths = [max(width(row[index]) for row in [titles, *cells]) for index in range(len(columns))]
-    while wide is not None and sum(widths) + len(GAP) * (len(widths) - 1) > wide:
+    if wide is not None and _sum(widths) > wide and titles[-1] == "ID":
+        return lines(rows, columns[:-1], wide, coloured)
+    while wide is not None and _sum(widths) > wide:
         widest = max(widths)
         if widest <= NARROWEST:
             break
@@ -154,9 +158,5 @@ def _text(value: object) -> str:
     return printable(str(value), keep="")
 
 
-def _is_encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def _sum(widths: Sequence[int]) -> int:
+    return sum(widths) + len(GAP) * (len(widths) - 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 
 _INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
@@ -14,6 +15,16 @@ def printable(text: str, keep: str = "\t") -> str:
         return text
     return "".join(
         each if each in keep or unicodedata.category(each) not in _INVISIBLE else _written_out(each)
+        for each in text
+    )
+
+
+def printable_json(text: str) -> str:
+    """JSON with whatever could steer a terminal written out as JSON has it; line ends stay."""
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each == "\n" or unicodedata.category(each) not in _INVISIBLE else json.dumps(each)[1:-1]
         for each in text
     )
 

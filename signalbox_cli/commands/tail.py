@@ -15,7 +15,7 @@ from signalbox_cli.access import Access, pass_access
 from signalbox_cli.client import Api, path
 from signalbox_cli.event_streams import Event, events
 from signalbox_cli.failures import Failure, UnreachableFailure
-from signalbox_cli.plain_text import printable
+from signalbox_cli.plain_text import printable_json
 from signalbox_cli.windows import Replay
 
 SILENCE_SECONDS = 20.0
@@ -93,7 +93,7 @@ class _Tail:
             return True
         self._tries = 0
         for text in replay.new(content["text"]) if event.kind == "event" else []:
-            click.echo(printable(text))
+            click.echo(printable_json(text))
             self._printed = [*self._printed[-REPEATED:], text]
             if self._left is not None:
                 self._left -= 1

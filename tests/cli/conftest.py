@@ -72,7 +72,9 @@ class Cli:
 class Shell:
     """The command as a process of its own, its lines read as they come."""
 
-    def __init__(self, cli: Cli, *arguments: str, stdout: int | None = None) -> None:
+    def __init__(
+        self, cli: Cli, *arguments: str, stdout: int | None = None, stderr: int | None = None
+    ) -> None:
         self.output: list[str] = []
         self.errors: list[str] = []
         self.process = subprocess.Popen(
@@ -80,13 +82,12 @@ class Shell:
             env={**cli.environment, "PYTHONUNBUFFERED": "1"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE if stdout is None else stdout,
-            stderr=subprocess.PIPE,
+            stderr=subprocess.PIPE if stderr is None else stderr,
             text=True,
             cwd=cli.folder,
         )
-        self._threads = [threading.Thread(target=self._read, args=(self.process.stderr, self.errors))]
-        if stdout is None:
-            self._threads.append(threading.Thread(target=self._read, args=(self.process.stdout, self.output)))
+        streams = ((self.process.stdout, self.output), (self.process.stderr, self.errors))
+        self._threads = [threading.Thread(target=self._read, args=each) for each in streams if each[0]]
         for thread in self._threads:
             thread.start()
 
@@ -140,8 +141,8 @@ def start_shell() -> Iterator[StartShell]:
     """Starts commands: `start_shell(cli, "logs", "-f", "web-1")`."""
     with ExitStack() as running:
 
-        def start(cli: Cli, *arguments: str, stdout: int | None = None) -> Shell:
-            shell = Shell(cli, *arguments, stdout=stdout)
+        def start(cli: Cli, *arguments: str, stdout: int | None = None, stderr: int | None = None) -> Shell:
+            shell = Shell(cli, *arguments, stdout=stdout, stderr=stderr)
             running.callback(shell.close)
             return shell
 

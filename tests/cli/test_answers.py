@@ -108,6 +108,7 @@ def refusal(status: int, sentence: str = "No.", **headers: str) -> Answer:
             3,
             "sends its callers on to https://elsewhere",
         ),
+        ((200, JSON, b'{"hello": 1}'), 3, "does not answer as Signalbox's API does"),
         ((200, JSON, b"[1"), 3, "not as Signalbox's API does"),
     ],
 )

@@ -3,6 +3,7 @@
 import os
 import pty
 import signal
+import socket
 import uuid
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from flask import Flask
 
 from app import accounts
 from app.audit import COMMAND_LINE
+from signalbox_cli import completion
 from signalbox_cli.program import main
 from tests.cli.conftest import YAML, Cli, StartShell
 from tests.support.api import AgentByHand, Operator
@@ -292,8 +294,10 @@ def test_a_shell_is_offered_names_and_no_errors(
     assert offered("undeploy", "off") == ["offered"]
     assert place["name"] in offered("secrets", "list", "-e", "cli-")
     assert "deploy" in offered("dep")
-    monkeypatch.setenv("SIGNALBOX_URL", "http://127.0.0.1:1")
-    assert offered("nodes", "show", "edge") == []
+    monkeypatch.setattr(completion, "PATIENCE_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("SIGNALBOX_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        assert offered("nodes", "show", "edge") == []
     assert "_SIGNALBOX_COMPLETE=bash_complete" in cli.run("completion", "bash").stdout
     cli.variables |= {"COMP_WORDS": "signalbox nodes show edge-", "COMP_CWORD": "3"}
     shell = start_shell(Cli(cli.folder, {**cli.variables, "_SIGNALBOX_COMPLETE": "bash_complete"}))

@@ -1,6 +1,8 @@
 """The whole way with real agents: a folder is applied, nodes run it, and what they do is looked at."""
 
 import json
+import os
+import pty
 import signal
 from pathlib import Path
 
@@ -16,7 +18,7 @@ sources:
   made:
     type: demo_logs
     format: json
-    interval: 0.2
+    interval: 0.1
 sinks:
   seen:
     type: console
@@ -37,7 +39,7 @@ def test_a_folder_becomes_what_nodes_run(
     server = start_server(OFTEN)
     operator = Operator(server.url, server.create_api_token())
     cli = stranger
-    cli.variables |= signed_in(server.url, operator)
+    cli.variables |= {**signed_in(server.url, operator), "TERM": "xterm"}
     environment_id = operator.create_environment("production")["id"]
     token = operator.enrollment_token(environment_id)
     agents = [start_agent(server.url, token) for _ in range(2)]
@@ -61,10 +63,16 @@ def test_a_folder_becomes_what_nodes_run(
 
     # What only the nodes can know to be wrong: they go on with what they ran, and the command says why.
     (fleet / "vector.yaml").write_text(PRINTING.replace("type: console", "type: no_such_sink"))
-    failed = start_shell(cli, "apply", "-f", str(fleet), "--wait")
-    assert failed.end() == 1, failed.errors
-    assert any("web v2 failed on web-0: " in line for line in failed.errors), failed.errors
-    assert "signalbox: Not every node runs what it should." in failed.errors
+    master, slave = pty.openpty()
+    failed = start_shell(cli, "apply", "-f", str(fleet), "--wait", stderr=slave)
+    os.close(slave)
+    assert failed.end() == 1, failed.output
+    said = os.read(master, 65536).decode()
+    os.close(master)
+    assert "[........................] web v2: 0 of 2 running\r\n\x1b[1F\x1b[J[" in said, "drawn in place"
+    assert "[########################] web v2: 0 of 2 running, 2 failed\r\n" in said
+    assert "web v2 failed on web-0: " in said
+    assert "signalbox: Not every node runs what it should." in said
     assert "is version 3" in cli.run("rollback", "web", "1", "--wait").stdout
     assert "-    type: console" in cli.run("diff", "-f", str(fleet), code=1).stdout
 
@@ -107,7 +115,7 @@ def test_a_folder_becomes_what_nodes_run(
     assert not any("\x1b" in line for line in watched.output), "nothing is taken back in a pipe"
 
     # Who is in maintenance runs nothing, and is not waited for.
-    (fleet / "vector.yaml").write_text(PRINTING.replace("0.2", "0.3"))
+    (fleet / "vector.yaml").write_text(PRINTING.replace("0.1", "0.3"))
     waited = cli.run("apply", "-f", str(fleet), "--wait")
     assert "1 of 1 running, 1 in maintenance, not waited for" in waited.stderr
     pruned = cli.run("undeploy", "web", "--yes", "--wait")

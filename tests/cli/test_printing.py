@@ -20,6 +20,8 @@ def test_a_table_is_as_wide_as_the_terminal_and_no_wider() -> None:
     assert max(width(line) for line in shown) == 30
     assert shown[1] == f"節点       {'x' * 18}…"
     assert output.lines(rows, COLUMNS, 1), "narrower than it can be"
+    with_ids = [*COLUMNS, ("ID", lambda row: "0" * 32)]
+    assert output.lines(rows, with_ids, 60) == output.lines(rows, COLUMNS, 60), "half an id helps nobody"
 
 
 def test_colour_is_beside_the_word_and_never_in_place_of_it() -> None:
@@ -31,6 +33,7 @@ def test_colour_is_beside_the_word_and_never_in_place_of_it() -> None:
 def test_text_from_elsewhere_steers_no_terminal() -> None:
     """Escapes, line ends, bells and what turns writing around are written out; letters of all kinds stay."""
     assert printable("a\tä節\x1b]0;x\x07\r\n\u202e") == "a\tä節\\x1b]0;x\\x07\\r\\n\\u202e"
+    assert output.to_json({"a": "ä\x9b\u202e\ud800\n"}, None) == '{"a": "ä\\u009b\\u202e\\ud800\\n"}'
     assert cut("節節節", 4) == "節…"
     assert width("é") == width("e\u0301") == 1
 
