@@ -108,7 +108,10 @@ class Api:
 
     @contextmanager
     def stream(self, path: str, silence_seconds: float) -> Iterator[requests.Response]:
-        """An answer that goes on; it counts as broken once nothing has come for *silence_seconds*."""
+        """An answer that goes on; it counts as broken once nothing has come for *silence_seconds*.
+
+        Whoever reads it gets ``requests.RequestException`` where it breaks.
+        """
         with self._translating():
             response = self._session.get(
                 self.place.url + ROOT + path,
@@ -118,10 +121,10 @@ class Api:
                 verify=self._verify,
                 headers={"Accept": "text/event-stream"},
             )
-            with response:
-                if response.status_code != 200:
-                    raise answers.failure(response, self.place.url)
-                yield response
+        with response:
+            if response.status_code != 200:
+                raise answers.failure(response, self.place.url)
+            yield response
 
     def close(self) -> None:
         """End its connections."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from pathlib import Path
 
 from signalbox_cli import manifests, names, plans
@@ -24,7 +25,8 @@ def plan(access: Access, root: Path, environment: str | None, prune: bool, only_
     _refuse(problems)
     api = access.api
     known = list(api.rows("/environments"))
-    places = [(each, _environment(access, each, environment, known, problems)) for each in wanted]
+    default = cache(lambda: access.environment(environment))
+    places = [(each, _environment(each, default, environment, known, problems)) for each in wanted]
     _refuse(problems)
     environments = _distinct(place for _, place in places if place is not None)
     drafts = {row["id"]: list(api.rows("/pipelines", {"environmentId": row["id"]})) for row in environments}
@@ -52,12 +54,16 @@ def _refuse(problems: Sequence[Problem]) -> None:
 
 
 def _environment(
-    access: Access, manifest: Manifest, given: str | None, known: Sequence[Row], problems: list[Problem]
+    manifest: Manifest,
+    default: Callable[[], Row],
+    given: str | None,
+    known: Sequence[Row],
+    problems: list[Problem],
 ) -> Row | None:
     """The one that a file is for; what the command line names wins over nothing, not over the file."""
     if manifest.environment is None:
         try:
-            return access.environment(given)
+            return default()
         except UsageFailure:
             message = "it is missing, and neither -e nor the profile names one"
             problems.append(manifest.problem("environment", message))

@@ -126,23 +126,29 @@ def chosen(wishes: Wishes, environ: Mapping[str, str] = os.environ) -> tuple[Pla
     """
     url = wishes.url or environ.get(URL_VARIABLE) or None
     token = environ.get(TOKEN_VARIABLE) or None
-    profile = _profile(wishes, environ, is_needed=url is None)
+    profile = None
+    if url is None or token is None or wishes.profile or environ.get(PROFILE_VARIABLE):
+        profile = _profile(wishes, environ, is_needed=url is None)
     where = checked_url(url) if url is not None else profile.url if profile else ""
     if not where:
         raise UsageFailure(
             f"No server is known. Sign in (signalbox login URL), or set {URL_VARIABLE} and {TOKEN_VARIABLE}."
         )
+    is_of_profile = profile is not None and profile.url == where
     if token is None:
         if profile is None:
             raise RefusedFailure(f"There is no token for {where}: signalbox login {where}")
-        if profile.url != where:
+        if not is_of_profile:
             raise UsageFailure(
                 f"The token that is kept is for {profile.url}, and {where} is asked for: it is not sent there. Sign"
                 f" in (signalbox login {where}), or set {TOKEN_VARIABLE} as well."
             )
         token = profile.token
-    ca_file = wishes.ca_file or environ.get(CA_FILE_VARIABLE) or (profile.ca_file if profile else None)
-    environment = environ.get(ENVIRONMENT_VARIABLE) or (profile.environment if profile else None)
+    ca_file = wishes.ca_file or environ.get(CA_FILE_VARIABLE) or None
+    environment = environ.get(ENVIRONMENT_VARIABLE) or None
+    if profile is not None and is_of_profile:
+        # What was kept for one server says nothing of another.
+        ca_file, environment = ca_file or profile.ca_file, environment or profile.environment
     return Place(where, checked_token(token), ca_file), environment
 
 

@@ -14,7 +14,7 @@ from signalbox_cli import options, output
 from signalbox_cli.access import Access, pass_access
 from signalbox_cli.client import Api, path
 from signalbox_cli.event_streams import Event, events
-from signalbox_cli.failures import Failure, UnreachableFailure
+from signalbox_cli.failures import Failure, ServerFailure, UnreachableFailure
 from signalbox_cli.plain_text import printable_json
 from signalbox_cli.windows import Replay
 
@@ -84,6 +84,8 @@ class _Tail:
                 return any(self._take(event, replay) for event in events(answer.iter_content(None)))
         except (UnreachableFailure, requests.RequestException):
             return False  # a server that restarts, say; the tap itself goes on
+        except ValueError:
+            raise ServerFailure("What the server sends of the tail cannot be understood.") from None
 
     def _take(self, event: Event, replay: Replay) -> bool:
         """Print what is new; whether this was the end."""

@@ -53,6 +53,9 @@ def test_the_environment_wins_and_a_token_goes_to_no_other_server(cli: Cli, serv
     cli.profiles.write_text(yaml.safe_dump(kept))
     cli.profiles.chmod(0o600)
     cli.run("environments", "list")
+    cli.profiles.write_text("broken: [")
+    cli.run("environments", "list")
+    cli.profiles.write_text(yaml.safe_dump(kept))
     token = cli.variables.pop("SIGNALBOX_API_TOKEN")
     said = cli.refused("environments", "list", code=2)
     assert "it is not sent there" in said
