@@ -100,6 +100,12 @@ def test_nodes_are_listed_labelled_and_revoked(cli: Cli, operator: Operator, nod
     counts = cli.json("status")["counts"]
     assert (counts["nodes"], counts["connected"], counts["maintenance"]) == (4, 0, 2)
 
+    cli.run("pipelines", "create", "p", "-f", "-", "--selector", "zone=b", typed=YAML)
+    late = cli.run("deploy", "p", "--wait", "--timeout", "0.1", code=1).stderr
+    assert "p v1: not reported within 0.1 s by edge-01" in late
+    cli.run("maintenance", "on", "edge-01", "--yes")
+    assert "0 of 0 running, 1 in maintenance, not waited for" in cli.run("deploy", "p", "--wait").stderr
+
     assert "say --yes" in cli.refused("nodes", "revoke", "edge-01", code=2)
     cli.run("nodes", "revoke", "edge-01", "--yes")
     assert "REVOKED" in cli.run("nodes", "show", "edge-01").stdout

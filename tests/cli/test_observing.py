@@ -1,4 +1,4 @@
-"""A tail whose stream breaks, ends, or is read by nobody any more; the server says what each test wants."""
+"""Tails whose stream breaks, ends, or is read by nobody; samples that fail. The server says what each test wants."""
 
 import json
 import os
@@ -55,3 +55,35 @@ def test_a_stream_that_breaks_is_followed_again_and_repeats_nothing(
     os.close(writer)
     assert cut.end() == 141, cut.errors
     assert scripted.asked[-1][0] == "DELETE"
+
+
+def test_a_sample_that_fails_says_of_what_and_why(lost: Cli, scripted: ScriptedServer) -> None:
+    """What did come is shown; components are those of the deployed version, if none is named."""
+    row = {"id": ID, "name": "web", "environmentId": ID, "wantedVersion": 3}
+    config = "sources: {made: {type: x}}\nsinks: {gone: {type: y}}\n"
+    asked = [answered(row), answered({"configYaml": config}), answered({"requestId": ID})]
+    found = {
+        "status": "PENDING",
+        "nodes": [{"nodeId": ID, "name": "web-1"}],
+        "samples": [
+            {"componentKey": "made", "nodeId": ID, "events": [{"a": 1}], "schema": [], "error": None},
+            {
+                "componentKey": "gone",
+                "nodeId": None,
+                "events": None,
+                "schema": None,
+                "error": "no event came",
+            },
+        ],
+        "failures": [{"componentKey": "gone", "nodeId": ID, "error": "it broke"}],
+    }
+    scripted.answers = [*asked, answered(found), answered({**found, "status": "ERROR"})]
+    result = lost.run("sample", ID, code=1)
+    assert result.stdout.splitlines() == ["# made on web-1", '{"a": 1}', "# gone on -"]
+    assert result.stderr.splitlines() == [
+        "signalbox: gone: no event came",
+        "signalbox: gone on web-1: it broke",
+        "signalbox: The request ended as ERROR.",
+    ]
+    scripted.answers = [*asked, answered(found)]
+    assert "has answered within 0 s" in lost.run("sample", ID, "--timeout", "0", code=1).stderr
