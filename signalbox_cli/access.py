@@ -61,7 +61,7 @@ class Access:
 
     def pipeline(self, wanted: str, environment: str | None) -> Row:
         """See ``names.pipeline``."""
-        return names.pipeline(self.api, wanted, self.environment_name(environment))
+        return names.pipeline(self.api, wanted, environment, self.environment_name(None))
 
     def node(self, wanted: str, environment: str | None) -> Row:
         """See ``names.node``."""

@@ -22,7 +22,7 @@ def environment(api: Api, wanted: str | None) -> Row:
     """
     known = list(api.rows("/environments"))
     if wanted is not None:
-        return _one("environment", wanted, known, lambda row: str(row["id"]))
+        return _one("environment", wanted, known, lambda found: [str(row["id"]) for row in found])
     if len(known) == 1:
         return known[0]
     if not known:
@@ -31,8 +31,10 @@ def environment(api: Api, wanted: str | None) -> Row:
     raise UsageFailure(f"Which environment is meant? Name it: -e NAME, one of {names}.")
 
 
-def pipeline(api: Api, wanted: str, environment_name: str | None) -> Row:
-    """The pipeline of this name or id, of one environment or of all. ``ENVIRONMENT/NAME`` says both.
+def pipeline(api: Api, wanted: str, named: str | None, default: str | None = None) -> Row:
+    """The pipeline of this name or id, of the environment that is *named*, else of the *default*, else of all.
+
+    ``ENVIRONMENT/NAME`` names one too.
 
     :raises UnknownFailure: there is none.
     :raises UsageFailure: several environments have one of the name.
@@ -41,16 +43,18 @@ def pipeline(api: Api, wanted: str, environment_name: str | None) -> Row:
     if found is not None:
         return found
     before, slash, after = wanted.partition("/")
-    if slash and environment_name is None:
-        environments = {row["name"]: row for row in api.rows("/environments")}
-        if before in environments:
-            return pipeline(api, after, before)
-    where = None if environment_name is None else environment(api, environment_name)["id"]
-    rows = list(api.rows("/pipelines", {"environmentId": where, "name": wanted}))
+    if slash and named is None and any(row["name"] == before for row in api.rows("/environments")):
+        wanted, named = after, before
+    place = _place(api, named or default)
+    rows = list(api.rows("/pipelines", {"environmentId": _id_of(place), "name": wanted}))
     if not any(row["name"] == wanted for row in rows):
-        rows = list(api.rows("/pipelines", {"environmentId": where}))
-    names = {row["id"]: row["name"] for row in api.rows("/environments")}
-    return _one("pipeline", wanted, rows, lambda row: f"{names.get(row['environmentId'], '?')}/{row['name']}")
+        rows = list(api.rows("/pipelines", {"environmentId": _id_of(place)}))
+
+    def describe(found: Sequence[Row]) -> list[str]:
+        names = {row["id"]: row["name"] for row in api.rows("/environments")}
+        return [f"{names.get(row['environmentId'], '?')}/{row['name']}" for row in found]
+
+    return _one("pipeline", wanted, rows, describe, place)
 
 
 def node(api: Api, wanted: str, environment_name: str | None) -> Row:
@@ -62,11 +66,13 @@ def node(api: Api, wanted: str, environment_name: str | None) -> Row:
     found = _by_id(api, "/nodes", wanted)
     if found is not None:
         return found
-    where = None if environment_name is None else environment(api, environment_name)["id"]
-    rows = list(api.rows("/nodes", {"environmentId": where, "q": wanted}))
+    place = _place(api, environment_name)
+    rows = list(api.rows("/nodes", {"environmentId": _id_of(place), "q": wanted}))
     if not any(row["name"] == wanted for row in rows):
-        rows = list(api.rows("/nodes", {"environmentId": where}))
-    return _one("node", wanted, rows, lambda row: f"{row['id']} (host {row['host']})")
+        rows = list(api.rows("/nodes", {"environmentId": _id_of(place)}))
+    return _one(
+        "node", wanted, rows, lambda found: [f"{row['id']} (host {row['host']})" for row in found], place
+    )
 
 
 def similar(word: str, known: Iterable[str]) -> str:
@@ -86,21 +92,32 @@ def _by_id(api: Api, list_path: str, wanted: str) -> Row | None:
     return row
 
 
-def _one(kind: str, wanted: str, rows: Sequence[Row], describe: Callable[[Row], str]) -> Row:
+def _place(api: Api, name: str | None) -> Row | None:
+    return None if name is None else environment(api, name)
+
+
+def _id_of(place: Row | None) -> str | None:
+    return None if place is None else str(place["id"])
+
+
+def _one(
+    kind: str,
+    wanted: str,
+    rows: Sequence[Row],
+    describe: Callable[[Sequence[Row]], list[str]],
+    place: Row | None = None,
+) -> Row:
     found = [row for row in rows if row["id"] == wanted] or [row for row in rows if row["name"] == wanted]
     if len(found) == 1:
         return found[0]
     if found:
-        details = [describe(row) for row in found[:MAX_CANDIDATES]]
+        details = describe(found[:MAX_CANDIDATES])
         if len(found) > MAX_CANDIDATES:
             details.append(f"and {len(found) - MAX_CANDIDATES} more")
         raise UsageFailure(f'{len(found)} {kind}s are called "{wanted}". Which one is meant?', details)
     known = sorted({row["name"] for row in rows})
     hint = similar(wanted, known)
-    if not hint:
-        hint = (
-            f" Known: {', '.join(known[:MAX_CANDIDATES])}{', …' if len(known) > MAX_CANDIDATES else ''}."
-            if known
-            else ""
-        )
-    raise UnknownFailure(f'There is no {kind} "{wanted}".{hint}')
+    if known and not hint:
+        hint = f" Known: {', '.join(known[:MAX_CANDIDATES])}{', …' if len(known) > MAX_CANDIDATES else ''}."
+    where = f" in {place['name']}" if place is not None else ""
+    raise UnknownFailure(f'There is no {kind} "{wanted}"{where}.{hint}')

@@ -63,13 +63,15 @@ def test_names_and_ids_are_taken_alike(
     assert nodes["twin"] in " ".join(said[1:])
     assert "There is no environment" in cli.refused("nodes", "list", "-e", "nowhere", code=5)
     assert f"Did you mean {place['name']}" in cli.refused("environments", "show", place["name"][:-1], code=5)
-    del cli.variables["SIGNALBOX_ENVIRONMENT"]
+    assert f'"nobody" in {place["name"]}.' in cli.refused("nodes", "show", "nobody", code=5)
     other = operator.create_environment(f"{place['name']}-b")
     for where in (place, other):
         operator.create_pipeline(where["id"], f"of-{place['name']}", YAML)
     name = f"of-{place['name']}"
-    assert f"{other['name']}/{name}" in cli.refused("deploy", name, code=2)
+    assert cli.json("pipelines", "show", name)["environmentId"] == place["id"]
     assert cli.json("pipelines", "show", f"{other['name']}/{name}")["environmentId"] == other["id"]
+    del cli.variables["SIGNALBOX_ENVIRONMENT"]
+    assert f"{other['name']}/{name}" in cli.refused("deploy", name, code=2)
     assert cli.json("pipelines", "show", name, "-e", place["id"])["environmentId"] == place["id"]
 
 
