@@ -120,6 +120,18 @@ class Shell:
             lines.append(line.rstrip("\n"))
 
 
+def drawn_on(terminal: int) -> str:
+    """All that was written to a terminal whose other end is closed; closes this one."""
+    data = b""
+    try:
+        while more := os.read(terminal, 65536):
+            data += more
+    except OSError:
+        pass  # how Linux says that nobody writes any more
+    os.close(terminal)
+    return data.decode()
+
+
 StartShell = Callable[..., Shell]
 
 

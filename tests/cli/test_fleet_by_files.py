@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Cli, StartShell, signed_in
+from tests.cli.conftest import Cli, StartShell, drawn_on, signed_in
 from tests.conftest import StartAgent, StartServer
 from tests.support.api import Operator
 from tests.support.until import until
@@ -67,8 +67,7 @@ def test_a_folder_becomes_what_nodes_run(
     failed = start_shell(cli, "apply", "-f", str(fleet), "--wait", stderr=slave)
     os.close(slave)
     assert failed.end() == 1, failed.output
-    said = os.read(master, 65536).decode()
-    os.close(master)
+    said = drawn_on(master)
     assert "[........................] web v2: 0 of 2 running\r\n\x1b[1F\x1b[J[" in said, "drawn in place"
     assert "[########################] web v2: 0 of 2 running, 2 failed\r\n" in said
     assert "web v2 failed on web-0: " in said
