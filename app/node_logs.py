@@ -1,18 +1,21 @@
-"""Log lines that a node sends between its heartbeats: they go where those of heartbeats go."""
+"""Log lines: those that a node sends between its heartbeats go where those of heartbeats go, and are read there."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated
 
 from pydantic import Field
-from sqlalchemy import select
+from sqlalchemy import literal, select, tuple_
 from sqlalchemy.orm import Session
 
-from app.database import transaction
+from app.database import snapshot, transaction
 from app.heartbeat_body import MAX_LOG_LINES, MAX_PIPELINES
 from app.json_body import LogLine, ShortText, Wire
-from app.models import Node, NodePipeline
+from app.models import Node, NodePipeline, Pipeline
 from app.node_identity import AuthenticatedNode
+from app.paging import Page, decode_cursor, encode_cursor
 from app.switchboard_process import switchboard
 
 
@@ -25,6 +28,42 @@ class PipelineLines(Wire):
 
 Logs = Annotated[list[PipelineLines], Field(max_length=MAX_PIPELINES)]
 """The body of ``POST /api/agent/logs``: a bare list."""
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineLogs:
+    """The last lines that one pipeline's process printed on a node."""
+
+    pipeline_id: str
+    name: str
+    reported_at: datetime
+    lines: list[str]
+
+
+def kept(node_id: str, pipeline_id: str | None, limit: int, cursor: str | None) -> Page[PipelineLogs]:
+    """A page of what is kept of a node's pipelines, by their names; with *pipeline_id* of that one.
+
+    :raises InvalidInputError: the cursor is not one of this list.
+    """
+    keys = tuple_(Pipeline.name, Pipeline.id)
+    query = (
+        select(Pipeline.id, Pipeline.name, NodePipeline.reported_at, NodePipeline.recent_logs)
+        .join(Pipeline, Pipeline.id == NodePipeline.pipeline_id)
+        .where(NodePipeline.node_id == node_id)
+        .order_by(Pipeline.name, Pipeline.id)
+        .limit(limit + 1)
+    )
+    if pipeline_id is not None:
+        query = query.where(Pipeline.id == pipeline_id)
+    if cursor is not None:
+        name, last_id = decode_cursor(cursor, 2)
+        query = query.where(keys > tuple_(literal(name), literal(last_id)))
+    rows = [
+        PipelineLogs(found_id, name, reported_at, lines or [])
+        for found_id, name, reported_at, lines in snapshot(lambda session: session.execute(query).all())
+    ]
+    last = rows[limit - 1] if len(rows) > limit else None
+    return Page(rows[:limit], encode_cursor(last.name, last.pipeline_id) if last is not None else None)
 
 
 def record(node: AuthenticatedNode, logs: list[PipelineLines]) -> None:

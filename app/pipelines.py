@@ -191,15 +191,21 @@ def get(pipeline_id: str) -> Pipeline:
 
 
 def listing(
-    *, environment_id: str | None = None, limit: int = DEFAULT_LIMIT, cursor: str | None = None
+    *,
+    environment_id: str | None = None,
+    name: str | None = None,
+    limit: int = DEFAULT_LIMIT,
+    cursor: str | None = None,
 ) -> Page[Pipeline]:
-    """A page of pipelines, newest first.
+    """A page of pipelines, newest first; with *name* those that are called so.
 
     :raises InvalidInputError: the cursor is not one of this list.
     """
     query = select(Pipeline).order_by(Pipeline.id.desc()).limit(limit + 1)
     if environment_id is not None:
         query = query.where(Pipeline.environment_id == environment_id)
+    if name is not None:
+        query = query.where(Pipeline.name == name)
     if cursor is not None:
         query = query.where(Pipeline.id < decode_cursor(cursor, 1)[0])
     rows = list(snapshot(lambda session: session.scalars(query).all()))

@@ -113,7 +113,7 @@ class Ours:
     def publish_one(self, index: int) -> None:
         """One PUBLISH on one node's channel, as the switchboard would."""
         nudge = messages.Nudge(messages.config_changed("deploy", "p" * 32), None)
-        self.store.publish(self._channels.node(self.node_id(index)), messages.pack(nudge))
+        self.store.publish(self._channels.name(self.node_id(index)), messages.pack(nudge))
 
     def close(self) -> None:
         self.store.close()

@@ -317,7 +317,7 @@ def paths_in(document: Path) -> set[str]:
         for target in re.findall(r"\]\(([^)\s]+)\)", text)
         if "://" not in target and not target.startswith("#")
     }
-    tops = "app|agent|bench|demo|deploy|docs|migrations|tests|tools"
+    tops = "app|agent|signalbox_cli|bench|demo|deploy|docs|migrations|tests|tools"
     inline = {word for word in quoted(text) if re.fullmatch(rf"(?:{tops})/[\w./-]+", word)}
     return {named((document.parent / path).resolve()) for path in linked} | inline
 

@@ -44,6 +44,33 @@ def test_the_agent_travels_alone(file: Path) -> None:
         assert root in sys.stdlib_module_names | AGENT_LIBRARIES | {"agent"}, f"{named(file)} imports {name}"
 
 
+CLI_LIBRARIES = {"click", "requests", "yaml"}
+
+
+@pytest.mark.parametrize("file", files("signalbox_cli"), ids=named)
+def test_the_command_line_is_installed_alone(file: Path) -> None:
+    """Three libraries and itself: it knows the operator API and nothing of the server's or the agent's code."""
+    for name in imports_of(file):
+        root = name.partition(".")[0]
+        assert root in sys.stdlib_module_names | CLI_LIBRARIES | {"signalbox_cli"}, f"{named(file)}: {name}"
+
+
+@pytest.mark.parametrize("file", [*files("app"), *files("agent")], ids=named)
+def test_nothing_that_runs_on_a_server_or_node_needs_the_command_line(file: Path) -> None:
+    """It may not even be there."""
+    assert not {name for name in imports_of(file) if name.partition(".")[0] == "signalbox_cli"}
+
+
+THINKING_OF_CLI = {"manifests", "names", "plans", "plain_text", "windows", "event_streams"}
+
+
+@pytest.mark.parametrize("name", sorted(THINKING_OF_CLI))
+def test_what_decides_for_the_command_line_waits_for_nobody(name: str) -> None:
+    """Plans and windows are worked out of what they are handed: no clock, no socket, no randomness."""
+    roots = {imported.partition(".")[0] for imported in imports_of(PROJECT / "signalbox_cli" / f"{name}.py")}
+    assert not roots & {"time", "random", "socket", "requests", "threading", "subprocess"}
+
+
 @pytest.mark.parametrize("file", files("app"), ids=named)
 def test_the_server_takes_only_the_words_on_the_wire_from_the_agent(file: Path) -> None:
     """agent.protocol and nothing else."""

@@ -1,4 +1,4 @@
-"""``/api/v1/nodes/{id}/metrics`` and ``/channels``: what was."""
+"""``/api/v1/nodes/{id}/metrics``, ``/logs`` and ``/channels``: what was."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 
-from app import channel_history, metrics_history, nodes
+from app import channel_history, metrics_history, node_logs, nodes
 from app.clock import rfc3339, utc_now
 from app.errors import InvalidInputError
 from app.metrics_points import HOST
@@ -44,6 +44,14 @@ def metrics(node_id: str) -> ResponseReturnValue:
             if points
         },
     )
+
+
+@blueprint.get("/logs")
+def logs(node_id: str) -> ResponseReturnValue:
+    """What each pipeline has printed last, by the pipelines' names; ``?pipelineId=``."""
+    access.check_visible(nodes.environment_of(node_id), "node")
+    page = node_logs.kept(node_id, requests.text("pipelineId"), requests.limit(), requests.cursor())
+    return jsonify(rows.page(page, rows.pipeline_logs))
 
 
 @blueprint.get("/channels")

@@ -17,9 +17,10 @@ blueprint = Blueprint("pipelines", __name__, url_prefix="/pipelines")
 
 @blueprint.get("")
 def listing() -> ResponseReturnValue:
-    """Newest first; ``?environmentId=``."""
+    """Newest first; ``?environmentId=&name=``."""
     page = pipelines.listing(
         environment_id=access.listed_environment(requests.text("environmentId")),
+        name=requests.text("name"),
         limit=requests.limit(),
         cursor=requests.cursor(),
     )

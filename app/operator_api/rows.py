@@ -16,6 +16,7 @@ from app.metrics_figures import host_figures, pipeline_figures
 from app.metrics_points import Point
 from app.models import AuditEntry, ChannelSpan, Pipeline, PipelineVersion, WebhookDelivery
 from app.node_actions import ActionRow, Asked
+from app.node_logs import PipelineLogs
 from app.paging import Page
 from app.rotation import Outcome
 from app.sample_views import Samples
@@ -298,6 +299,16 @@ def host_point(start: int, point: Point) -> dict[str, Any]:
 def pipeline_point(start: int, point: Point) -> dict[str, Any]:
     """A point of one pipeline on one node."""
     return {"at": rfc3339(from_milliseconds(start * 1000)), "seconds": point[0], **pipeline_figures(point)}
+
+
+def pipeline_logs(row: PipelineLogs) -> dict[str, Any]:
+    """The last lines that one pipeline's process printed on a node."""
+    return {
+        "pipelineId": row.pipeline_id,
+        "name": row.name,
+        "reportedAt": rfc3339(row.reported_at),
+        "lines": row.lines,
+    }
 
 
 def channel(row: ChannelSpan) -> dict[str, Any]:

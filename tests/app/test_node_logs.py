@@ -41,6 +41,26 @@ def test_lines_are_appended_and_the_last_two_hundred_kept(
     assert logs(app, agent) == {"access-log": lines[-200:]}, "a heartbeat without lines takes none away"
 
 
+def test_a_script_reads_the_lines_of_each_pipeline(
+    script: Script, environment_id: str, agent: Script, pipeline_id: str
+) -> None:
+    """By the pipelines' names, page by page; of one pipeline alone, if asked; viewers may."""
+    body = {"environmentId": environment_id, "name": "Zebra", "configYaml": YAML}
+    other = script.post("/pipelines", body)["id"]
+    told = [{"pipelineId": each, "version": 1, "status": "RUNNING"} for each in (pipeline_id, other)]
+    agent.post("/heartbeat", {"pipelines": told}, 200)
+    path = f"/nodes/{node_id(agent)}/logs"
+    page = script.get(path)
+    assert page["nextCursor"] is None
+    lines = {row["name"]: (row["pipelineId"], row["lines"]) for row in page["items"]}
+    assert lines == {"access-log": (pipeline_id, ["began"]), "Zebra": (other, [])}
+    assert all(row["reportedAt"] for row in page["items"])
+    first = script.get(path, limit="1")
+    assert first["items"] + script.get(path, cursor=first["nextCursor"])["items"] == page["items"]
+    assert [row["name"] for row in script.get(path, pipelineId=pipeline_id)["items"]] == ["access-log"]
+    assert script.get(path, pipelineId="nope")["items"] == []
+
+
 def test_lines_of_other_pipelines_are_skipped(app: Flask, script: Script, agent: Script) -> None:
     """Unknown ones, and another environment's."""
     other = script.post("/environments", {"name": "staging"})["id"]

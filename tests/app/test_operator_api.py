@@ -363,6 +363,8 @@ def test_lists_are_newest_first_and_nodes_by_name(script: Script, environment_id
     assert [row["name"] for row in walk(script, "/pipelines")] == names[::-1]
     assert [row["name"] for row in walk(script, "/environments")] == [*names[::-1], "production"]
     assert [row["name"] for row in walk(script, "/nodes")] == sorted([*names, "alpha"])
+    for name, found in (("alpha", ["alpha"]), ("alph", [])):
+        assert [row["name"] for row in script.get("/pipelines", name=name)["items"]] == found
     pipeline = script.get("/pipelines")["items"][0]["id"]
     for _ in range(3):
         script.post(f"/pipelines/{pipeline}/deploy", status=200)

@@ -1,0 +1,84 @@
+"""How the program ends: what each exit code means, and the failures that carry one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import IO, Any, ClassVar
+
+import click
+
+from signalbox_cli.plain_text import printable
+
+
+class ExitCode(IntEnum):
+    """Part of the program's contract: ``docs/cli.md`` has the table."""
+
+    DONE = 0
+    DIFFERS = 1
+    """Something differs, failed on a node, was not confirmed, or did not end in time."""
+    USAGE = 2
+    """The command, a file or a value cannot be understood; nothing was changed."""
+    UNREACHABLE = 3
+    REFUSED = 4
+    UNKNOWN = 5
+    CONFLICT = 6
+    SERVER = 7
+    """The server failed at what it was asked."""
+    FAULT = 70
+    """The program itself is wrong."""
+    INTERRUPTED = 130
+    PIPE_CLOSED = 141
+
+
+class Failure(click.ClickException):
+    """Something that its reader can be told in a sentence or two; *details* are lines below it."""
+
+    exit_code: ClassVar[int] = ExitCode.DIFFERS
+
+    def __init__(self, sentence: str, details: Sequence[str] = ()) -> None:
+        super().__init__(sentence)
+        self.details = list(details)
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """On standard error, without anything that would steer a terminal."""
+        click.echo(f"signalbox: {printable(self.message)}", file=file, err=file is None)
+        for detail in self.details:
+            click.echo(f"  {printable(detail)}", file=file, err=file is None)
+
+
+class UsageFailure(Failure):
+    """The command, a file or a value cannot be understood; nothing was changed."""
+
+    exit_code: ClassVar[int] = ExitCode.USAGE
+
+
+class UnreachableFailure(Failure):
+    """No answer of a Signalbox server came; *retry_after* is what it asked to wait, in seconds, if it did."""
+
+    exit_code: ClassVar[int] = ExitCode.UNREACHABLE
+    retry_after: float | None = None
+
+
+class RefusedFailure(Failure):
+    """The token is not good, or may not do this."""
+
+    exit_code: ClassVar[int] = ExitCode.REFUSED
+
+
+class UnknownFailure(Failure):
+    """There is no such thing."""
+
+    exit_code: ClassVar[int] = ExitCode.UNKNOWN
+
+
+class ConflictFailure(Failure):
+    """The name is taken, or the thing is in use."""
+
+    exit_code: ClassVar[int] = ExitCode.CONFLICT
+
+
+class ServerFailure(Failure):
+    """The server failed at what it was asked."""
+
+    exit_code: ClassVar[int] = ExitCode.SERVER
