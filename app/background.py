@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import gevent
@@ -11,6 +13,7 @@ from flask import Flask
 
 from app import watch, webhook_delivery
 from app.clock import utc_now
+from app.database import engine_of_its_own, using
 from app.errors import UnavailableError
 from app.push.deadlines import deadline
 
@@ -27,6 +30,8 @@ class Background:
     def __init__(self, app: Flask, worker_id: str) -> None:
         self._app = app
         self._worker_id = worker_id
+        # Requests that hold every connection of theirs stop neither.
+        self._engine = engine_of_its_own(app.config["SQLALCHEMY_DATABASE_URI"], "signalbox background")
         self._greenlets: list[Any] = []
 
     def start(self) -> None:
@@ -37,7 +42,7 @@ class Background:
         """End both, and let another worker watch at once. What is being sent is sent again by somebody."""
         gevent.killall(self._greenlets, block=True, timeout=1.0)
         try:
-            with deadline(STOP_SECONDS), self._app.app_context():
+            with deadline(STOP_SECONDS), self._asking():
                 watch.stop(self._worker_id)
         except Exception as error:
             log.warning("the watch was not given up: %s", error)
@@ -56,9 +61,15 @@ class Background:
         while webhook_delivery.has_due(utc_now()) and webhook_delivery.deliver_due():
             pass
 
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        own = using(self._engine) if self._engine is not None else nullcontext()
+        with self._app.app_context(), own:
+            yield
+
     def _turn(self, work: Any, name: str) -> None:
         try:
-            with self._app.app_context():
+            with self._asking():
                 work()
         except UnavailableError as error:
             log.warning("cannot %s now: %s", name, error)
