@@ -85,6 +85,8 @@ class Shell:
             stderr=subprocess.PIPE if stderr is None else stderr,
             text=True,
             cwd=cli.folder,
+            # Whoever runs the tests in the background has them, and so their children, ignore Ctrl-C.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,
         )
         streams = ((self.process.stdout, self.output), (self.process.stderr, self.errors))
         self._threads = [threading.Thread(target=self._read, args=each) for each in streams if each[0]]
