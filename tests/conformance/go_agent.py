@@ -117,6 +117,8 @@ class GoAgent:
         self.points: list[str] = []
         """Numbers with a point or an exponent in anything that the server has said, and where."""
         self.is_connected = False
+        self.is_beating = False
+        """A heartbeat, with the results that are no longer in `sample_results`, has not been answered yet."""
         self._inbox: queue.Queue[dict[str, Any]] = queue.Queue(QUEUE_LENGTH)
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -317,6 +319,13 @@ class GoAgent:
             self.counts["certificates written"] += 1
 
     def _heartbeat(self) -> None:
+        self.is_beating = True
+        try:
+            self._beat()
+        finally:
+            self.is_beating = False
+
+    def _beat(self) -> None:
         results, self.sample_results = self.sample_results, []
         body = self.heartbeat_body()
         if results:
