@@ -167,10 +167,14 @@ def test_what_is_run_again_at_each_poll_changes_nothing(agent: GoAgent, place: P
 
     request_id = ask(place, "made", "gone")
     until(lambda: any(each.is_pushed for each in agent.taps_held), what="what was pushed")
-    for _ in range(3):  # besides these there may be polls of its connecting: a duplicate nudge is legal
+
+    def poll_and_run() -> None:
         held = len(runs("gone"))
         poll()
         until(lambda: len(runs("gone")) > held, what="once more at each poll")
+
+    for _ in range(3):  # besides these there may be polls of its connecting: a duplicate nudge is legal
+        poll_and_run()
     first = runs("made")[0]
     agent.end_taps("made", first)
     told()
