@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import Flask
 
 from app import (
+    access,
     agent_api,
     agent_file,
     database,
@@ -54,6 +55,7 @@ def create_app(settings: Settings) -> Flask:
     with app.app_context():
         database.prepare(db.engine)
     extensions.login_manager.init_app(app)
+    access.init_app(app, pages.sign_in.account_of, pages.sign_in.send_to_form)
     extensions.csrf.init_app(app)
     encryption.init_app(app, settings)
 
@@ -77,6 +79,7 @@ def create_app(settings: Settings) -> Flask:
     agent_file.init_app(app)
     operator_api.init_app(app)
     pages.init_app(app)
+    access.refuse_unlisted(app)
 
     # commands
     register_commands(app)

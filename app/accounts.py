@@ -10,7 +10,6 @@ import re
 import secrets
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
 from typing import TypeVar
@@ -35,11 +34,9 @@ from app.errors import (
 )
 from app.ids import new_id
 from app.models import Account, ApiToken, Environment
+from app.principal import ROLES, Principal, Role, is_role
 
 Result = TypeVar("Result")
-
-ROLES = ("viewer", "editor", "admin")
-"""Each may do what those before it may."""
 
 LEAST_PASSWORD_CHARACTERS = 8
 MOST_PASSWORD_BYTES = 72
@@ -55,17 +52,6 @@ _turns = threading.BoundedSemaphore(HASHES_AT_ONCE)
 _waiting = threading.BoundedSemaphore(HASHES_AT_ONCE + HASHES_WAITING)
 
 
-@dataclass(frozen=True, slots=True)
-class AuthenticatedToken:
-    """The API token behind a request."""
-
-    id: str
-    name: str
-    role: str
-    environment_id: str | None
-    """The one environment that it may see; ``None`` means all."""
-
-
 def create_account(
     email: str, password: str, role: str, actor: Actor, *, only_first: bool = False
 ) -> Account:
@@ -77,7 +63,7 @@ def create_account(
     email = email.strip().lower()
     if not _EMAIL.fullmatch(email) or not email.isprintable():
         raise _refusal("email", f'"{email[:80]}" is not an e-mail address')
-    _check_role(role)
+    role = _checked_role(role)
     check_password(password)
     password_hash = _in_turn(lambda: bcrypt.hashpw(password.encode(), bcrypt.gensalt())).decode()
     account = Account(
@@ -135,7 +121,7 @@ def sign_in(email: str, password: str, address: str | None = None) -> Account:
     )
     stored = account.password_hash.encode() if account else _hash_of_nobody()
     is_right = _in_turn(lambda: bcrypt.checkpw(given, stored))
-    if account is None or not is_right:
+    if account is None or not is_right or account.disabled_at is not None:
         raise UnauthorizedError("The e-mail address or the password is not right.")
 
     def work(session: Session) -> None:
@@ -185,7 +171,7 @@ def create_api_token(
     :raises NotFoundError: there is no such environment.
     """
     name = names.checked(name)
-    _check_role(role)
+    role = _checked_role(role)
     if expires_at is not None and expires_at <= utc_now():
         raise _refusal("expires", "it must lie in the future")
     token_id = new_id()
@@ -219,7 +205,13 @@ def create_api_token(
     return minted
 
 
-def authenticate_api(header: str | None) -> AuthenticatedToken:
+def principal_of(account: Account) -> Principal:
+    """What the account may do, as it was read."""
+    grants = {grant.environment_id: grant.role for grant in account.grants if is_role(grant.role)}
+    return Principal("account", account.id, account.email, account.role, grants)
+
+
+def authenticate_api(header: str | None) -> Principal:
     """The API token in an ``Authorization`` *header*: one indexed read. That it was used is noted once a minute.
 
     :raises UnauthorizedError: no token, or a malformed, unknown, revoked or expired one.
@@ -238,7 +230,10 @@ def authenticate_api(header: str | None) -> AuthenticatedToken:
         raise UnauthorizedError("The API token has expired.")
     if token.last_used_at is None or now - token.last_used_at >= USE_NOTED_AT_MOST_EVERY:
         _note_use(token_id, now)
-    return AuthenticatedToken(token.id, token.name, token.role, token.environment_id)
+    role = token.role if is_role(token.role) else None
+    if token.environment_id is None or role is None:
+        return Principal("token", token.id, token.name, role if token.environment_id is None else None)
+    return Principal("token", token.id, token.name, None, {token.environment_id: role})
 
 
 def _note_use(token_id: str, now: datetime) -> None:
@@ -271,9 +266,10 @@ def _hash_of_nobody() -> bytes:
     return _in_turn(lambda: bcrypt.hashpw(secrets.token_bytes(16).hex().encode(), bcrypt.gensalt()))
 
 
-def _check_role(role: str) -> None:
-    if role not in ROLES:
+def _checked_role(role: str) -> Role:
+    if not is_role(role):
         raise _refusal("role", f"it is one of {', '.join(ROLES)}")
+    return role
 
 
 def _refusal(field: str, message: str) -> InvalidInputError:

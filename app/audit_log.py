@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, false, func, select
 from sqlalchemy.orm import Session
 
 from app.database import snapshot
@@ -14,6 +14,7 @@ from app.errors import InvalidInputError
 from app.ids import first_id_at, is_id
 from app.models import Account, AuditEntry, Environment, Node, Pipeline
 from app.paging import DEFAULT_LIMIT, Page, decode_cursor, encode_cursor
+from app.principal import Within
 
 EVERY = ".*"
 """Ends the name of a family of actions: ``pipeline.*``."""
@@ -21,15 +22,18 @@ CHUNK = 500
 """How many entries are in memory while the whole log is read."""
 EARLIEST, LATEST = 1970, 9998
 """The years in which a moment can lie."""
+MOST_LOOKED_THROUGH = 2000
+"""Entries among which the actions of some environments are looked for."""
 MOST_OF_A_NAME = 100
 """How many objects of one name are looked for."""
 
 _NAMES = (
-    (Environment.id, Environment.name),
-    (Node.id, Node.name),
-    (Pipeline.id, Pipeline.name),
-    (Account.id, Account.email),
+    (Environment.id, Environment.name, Environment.id),
+    (Node.id, Node.name, Node.environment_id),
+    (Pipeline.id, Pipeline.name, Pipeline.environment_id),
+    (Account.id, Account.email, None),
 )
+"""Of each kind of object the columns of its id, its name and its environment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,8 @@ class AuditFilter:
     """Which entries are meant; what is ``None`` leaves nothing out."""
 
     environment_id: str | None = None
+    within: Within = None
+    """Entries of these environments; ``None``: of all, and of none."""
     actor: str | None = None
     """As the entries have it: an e-mail, ``token <name>``, ``node <id>``, ``command line``."""
     action: str | None = None
@@ -100,13 +106,27 @@ def actions() -> list[str]:
     return sorted(snapshot(lambda session: session.scalars(query).all()))
 
 
-def names(ids: Collection[str]) -> dict[str, str]:
-    """What those of *ids* are called that are an environment's, a node's, a pipeline's or an account's."""
+def actions_within(within: Collection[str]) -> list[str]:
+    """The actions among the latest entries of these environments, by name."""
+    latest = select(AuditEntry.action).where(AuditEntry.environment_id.in_(within))
+    latest = latest.order_by(AuditEntry.id.desc()).limit(MOST_LOOKED_THROUGH)
+    query = select(latest.subquery().c.action).distinct()
+    return sorted(snapshot(lambda session: session.scalars(query).all()))
+
+
+def names(ids: Collection[str], within: Within = None) -> dict[str, str]:
+    """What those of *ids* are called that are an environment's, a node's, a pipeline's or an account's.
+
+    Of what lies elsewhere than *within*, or outside of all environments, nothing is told.
+    """
 
     def read(session: Session) -> dict[str, str]:
         found: dict[str, str] = {}
-        for own_id, name in _NAMES:
-            found.update(iter(session.execute(select(own_id, name).where(own_id.in_(ids)))))
+        for own_id, name, environment_id in _NAMES:
+            query = select(own_id, name).where(own_id.in_(ids))
+            if within is not None:
+                query = query.where(environment_id.in_(within) if environment_id is not None else false())
+            found.update(iter(session.execute(query)))
         return found
 
     return snapshot(read) if ids else {}
@@ -120,6 +140,8 @@ def _query(wanted: AuditFilter) -> Select[AuditEntry]:
     ):
         if value is not None:
             query = query.where(column == value)
+    if wanted.within is not None:
+        query = query.where(AuditEntry.environment_id.in_(wanted.within))
     if wanted.action is not None:
         family = wanted.action.removesuffix(EVERY)
         if family == wanted.action:
@@ -143,7 +165,7 @@ def _subjects(subject: str) -> list[str]:
 
     def read(session: Session) -> list[str]:
         found: list[str] = []
-        for own_id, name in _NAMES:
+        for own_id, name, _ in _NAMES:
             found += session.scalars(select(own_id).where(name == subject).limit(MOST_OF_A_NAME))
         return found
 

@@ -20,6 +20,7 @@ from app.audit import COMMAND_LINE
 from app.clock import rfc3339, utc_now
 from app.database import db
 from app.errors import SignalboxError
+from app.principal import ROLES
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -92,7 +93,7 @@ def show_setup_code() -> None:
 
 @api_token.command("create")
 @click.argument("name")
-@click.option("--role", type=click.Choice(accounts.ROLES), default="admin", show_default=True)
+@click.option("--role", type=click.Choice(ROLES), default="admin", show_default=True)
 @click.option("--environment", metavar="E", help="Name or id of the one environment that it may use.")
 @click.option(
     "--expires", metavar="D", help="Such as 12h, 30d, 2027-01-31 or 2027-01-31T12:00:00Z; default never."

@@ -21,6 +21,7 @@ from app.errors import ConflictError, NotFoundError
 from app.ids import is_id, new_id
 from app.models import ActionBatch, ApiToken, Certificate, Environment, Node, Pipeline, Secret
 from app.paging import DEFAULT_LIMIT, Page, decode_cursor, encode_cursor
+from app.principal import Within
 
 NAMES_IN_A_REFUSAL = 3
 
@@ -208,24 +209,26 @@ def nonce(environment_id: str | None) -> str:
 
 
 def listing(
-    *, limit: int = DEFAULT_LIMIT, cursor: str | None = None, only_id: str | None = None
+    *, limit: int = DEFAULT_LIMIT, cursor: str | None = None, within: Within = None
 ) -> Page[EnvironmentRow]:
-    """A page of environments, newest first; *only_id* leaves all others out.
+    """A page of those environments that are *within*, newest first.
 
     :raises InvalidInputError: the cursor is not one of this list.
     """
     query = select(Environment.id).order_by(Environment.id.desc()).limit(limit + 1)
-    if only_id is not None:
-        query = query.where(Environment.id == only_id)
+    if within is not None:
+        query = query.where(Environment.id.in_(within))
     if cursor is not None:
         query = query.where(Environment.id < decode_cursor(cursor, 1)[0])
     ids = snapshot(lambda session: session.scalars(query).all())
     return Page(_rows(ids[:limit]), encode_cursor(ids[limit - 1]) if len(ids) > limit else None)
 
 
-def choices(most: int = 1000) -> list[Choice]:
-    """Environments by name, for a form."""
+def choices(within: Within = None, most: int = 1000) -> list[Choice]:
+    """Those environments that are *within*, by name, for a form."""
     query = select(Environment.id, Environment.name).order_by(Environment.name).limit(most)
+    if within is not None:
+        query = query.where(Environment.id.in_(within))
     return [Choice(*row) for row in snapshot(lambda session: session.execute(query).all())]
 
 

@@ -8,6 +8,7 @@ from sqlalchemy import exists, select
 
 from app.database import snapshot
 from app.models import Environment, Node, Pipeline, PipelineVersion
+from app.principal import Within
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,18 +33,23 @@ class FirstSteps:
         return self.environment and self.token and self.node and self.pipeline and self.deploy
 
 
-def look() -> FirstSteps:
-    """How far this server has come; costs the same at any size."""
-    newest = select(Pipeline.id).order_by(Pipeline.id.desc()).limit(1).scalar_subquery()
-    newest_environment = select(Environment.id).order_by(Environment.id.desc()).limit(1).scalar_subquery()
+def look(within: Within = None) -> FirstSteps:
+    """How far these environments (``None``: this server) have come; costs the same at any size."""
+    environments, nodes, pipelines = select(Environment.id), select(Node.id), select(Pipeline.id)
+    versions = select(PipelineVersion.pipeline_id)
+    if within is not None:
+        environments = environments.where(Environment.id.in_(within))
+        nodes = nodes.where(Node.environment_id.in_(within))
+        pipelines = pipelines.where(Pipeline.environment_id.in_(within))
+        versions = versions.where(PipelineVersion.pipeline_id.in_(pipelines))
     query = select(
-        exists(select(Environment.id)),
-        exists(select(Environment.id).where(Environment.enrollment_digest.is_not(None))),
-        exists(select(Node.id)),
-        exists(select(Pipeline.id)),
-        exists(select(PipelineVersion.pipeline_id)),
-        newest,
-        newest_environment,
+        exists(environments),
+        exists(environments.where(Environment.enrollment_digest.is_not(None))),
+        exists(nodes),
+        exists(pipelines),
+        exists(versions),
+        pipelines.order_by(Pipeline.id.desc()).limit(1).scalar_subquery(),
+        environments.order_by(Environment.id.desc()).limit(1).scalar_subquery(),
     )
     environment, token, node, pipeline, deploy, pipeline_id, environment_id = snapshot(
         lambda session: session.execute(query).one()

@@ -28,6 +28,7 @@ from app.models import Environment, Node, NodePipeline, Pipeline
 from app.node_pipelines import PipelineState, pipeline_states
 from app.node_status import Clock, NodeStatus, Plans
 from app.paging import DEFAULT_LIMIT, Page
+from app.principal import Within
 from app.push.presence import Presence
 from app.selectors import Selector
 
@@ -91,10 +92,23 @@ class FleetCounts:
     unreachable: int
     maintenance: int
 
+    def __add__(self, other: FleetCounts) -> FleetCounts:
+        """Of the nodes of both, which have none in common."""
+        is_known = self.connected is not None and other.connected is not None
+        return FleetCounts(
+            nodes=self.nodes + other.nodes,
+            connected=(self.connected or 0) + (other.connected or 0) if is_known else None,
+            behind=self.behind + other.behind,
+            failed=self.failed + other.failed,
+            unreachable=self.unreachable + other.unreachable,
+            maintenance=self.maintenance + other.maintenance,
+        )
+
 
 def nodes(
     *,
     environment_id: str | None = None,
+    within: Within = None,
     status: str | None = None,
     connected: bool | None = None,
     label: Selector | None = None,
@@ -106,7 +120,7 @@ def nodes(
 
     :raises InvalidInputError: an unknown status, or the cursor is not one of this list.
     """
-    wanted = FleetFilter(environment_id, status, connected, label, q)
+    wanted = FleetFilter(environment_id, within, status, connected, label, q)
     return page(wanted, Order(), limit=limit, cursor=cursor)
 
 

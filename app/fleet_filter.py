@@ -22,6 +22,7 @@ from app.models import Environment, Node
 from app.models.columns import UtcDateTime
 from app.node_status import NodeStatus
 from app.paging import decode_cursor, encode_cursor
+from app.principal import Within
 from app.selectors import Operator, Requirement, Selector
 
 Query = Select[*tuple[Any, ...]]
@@ -52,6 +53,8 @@ class FleetFilter:
     """Which nodes are meant; a field that is ``None`` leaves none out."""
 
     environment_id: str | None = None
+    within: Within = None
+    """Nodes of these environments; ``None``: of all."""
     status: str | None = None
     """One of ``STATUSES``."""
     connected: bool | None = None
@@ -181,6 +184,8 @@ def _read(query: Query, states: States) -> Sequence[Any]:
 def _conditions(wanted: FleetFilter, states: States) -> Iterator[ColumnElement[bool]]:
     if wanted.environment_id is not None:
         yield Node.environment_id == wanted.environment_id
+    if wanted.within is not None:
+        yield Node.environment_id.in_(wanted.within)
     if wanted.q:
         part = wanted.q.lower()
         yield or_(*(func.lower(text).contains(part, autoescape=True) for text in (Node.name, Node.host)))

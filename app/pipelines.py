@@ -19,6 +19,7 @@ from app.errors import ConflictError, Detail, InvalidInputError, NotFoundError
 from app.ids import is_id, new_id
 from app.models import AuditEntry, Environment, NodePipeline, Pipeline, PipelineVersion
 from app.paging import DEFAULT_LIMIT, Page, decode_cursor, encode_cursor
+from app.principal import Within
 
 LOG_LEVELS = ("trace", "debug", "info", "warn", "error", "off")
 """What Vector takes as ``VECTOR_LOG``."""
@@ -193,17 +194,22 @@ def get(pipeline_id: str) -> Pipeline:
 def listing(
     *,
     environment_id: str | None = None,
+    within: Within = None,
     name: str | None = None,
     limit: int = DEFAULT_LIMIT,
     cursor: str | None = None,
 ) -> Page[Pipeline]:
-    """A page of pipelines, newest first; with *name* those that are called so.
+    """A page of the pipelines of an environment (``None``: of all) that are *within*, newest first.
+
+    With *name* those that are called so.
 
     :raises InvalidInputError: the cursor is not one of this list.
     """
     query = select(Pipeline).order_by(Pipeline.id.desc()).limit(limit + 1)
     if environment_id is not None:
         query = query.where(Pipeline.environment_id == environment_id)
+    if within is not None:
+        query = query.where(Pipeline.environment_id.in_(within))
     if name is not None:
         query = query.where(Pipeline.name == name)
     if cursor is not None:

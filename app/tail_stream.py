@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 from flask import Response, stream_with_context
 
@@ -11,21 +12,30 @@ from app import taps
 from app.database import db
 from app.push.taps import Tap
 
+CHECK_SECONDS = 5.0
+"""How often a tail makes sure that whoever reads it still may."""
 
-def response(tap: Tap) -> Response:
+
+def response(tap: Tap, still_allowed: Callable[[], bool]) -> Response:
     """``event {text}`` with an event's JSON, ``still`` when nothing comes, and last ``stopped {reason}``.
 
-    No database connection is held meanwhile.
+    Ends without that once it is not *still_allowed*. No database connection is held meanwhile.
     """
     db.session.remove()
-    answer = Response(stream_with_context(_lines(tap.request_id)), mimetype="text/event-stream")
+    lines = _lines(tap.request_id, still_allowed)
+    answer = Response(stream_with_context(lines), mimetype="text/event-stream")
     answer.headers["Cache-Control"] = "no-cache, no-transform"
     answer.headers["X-Accel-Buffering"] = "no"
     return answer
 
 
-def _lines(request_id: str) -> Iterator[str]:
+def _lines(request_id: str, still_allowed: Callable[[], bool]) -> Iterator[str]:
+    checked_at = time.monotonic()
     for line in taps.follow(request_id):
+        if time.monotonic() > checked_at + CHECK_SECONDS:
+            if not still_allowed():
+                return
+            checked_at = time.monotonic()
         field = {"event": "text", "stopped": "reason"}.get(line.kind)
         data = json.dumps({field: line.text} if field else {})
         yield f"event: {line.kind}\ndata: {data}\n\n"

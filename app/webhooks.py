@@ -26,6 +26,7 @@ from app.errors import ConflictError, InvalidInputError, NotFoundError
 from app.ids import is_id, new_id
 from app.models import Environment, Webhook, WebhookDelivery
 from app.paging import DEFAULT_LIMIT, Page, decode_cursor, encode_cursor
+from app.principal import Within
 from app.webhook_events import EVENTS, TEST, queue
 
 MOST_WEBHOOKS = 100
@@ -198,15 +199,21 @@ def get(webhook_id: str) -> WebhookRow:
 
 
 def listing(
-    environment_id: str | None = None, *, limit: int = DEFAULT_LIMIT, cursor: str | None = None
+    environment_id: str | None = None,
+    *,
+    within: Within = None,
+    limit: int = DEFAULT_LIMIT,
+    cursor: str | None = None,
 ) -> Page[WebhookRow]:
-    """A page of the webhooks of one environment (``None``: of all, and of none), newest first.
+    """A page of the webhooks of one environment (``None``: of all, and of none) that are *within*, newest first.
 
     :raises InvalidInputError: the cursor is not one of this list.
     """
     query = select(Webhook).order_by(Webhook.id.desc()).limit(limit + 1)
     if environment_id is not None:
         query = query.where(Webhook.environment_id == environment_id)
+    if within is not None:
+        query = query.where(Webhook.environment_id.in_(within))
     if cursor is not None:
         query = query.where(Webhook.id < decode_cursor(cursor, 1)[0])
     rows = snapshot(lambda session: _rows(session, session.scalars(query).all()))

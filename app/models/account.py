@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 from flask_login import UserMixin
-from sqlalchemy import ForeignKey, String
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import Dialect, ForeignKey, String
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+from sqlalchemy.types import TypeDecorator
 
 from app.database import Base
 from app.models.columns import Id, Moment
+from app.principal import Role, is_role
+
+
+class OverallRole(TypeDecorator[Role]):
+    """A role, or ``None``; stored as ``none``, which the release before this one takes for a role that may nothing.
+
+    So the column need not become nullable, for which SQLite would copy the table.
+    """
+
+    impl = String(10)
+    cache_ok = True
+
+    def process_bind_param(self, value: Role | None, dialect: Dialect) -> str:
+        return value or "none"
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Role | None:
+        return value if is_role(value) else None
 
 
 class Account(Base, UserMixin):  # type: ignore[misc]
@@ -19,16 +37,35 @@ class Account(Base, UserMixin):  # type: ignore[misc]
     email: Mapped[str] = mapped_column(String(253), unique=True)
     """Lower case."""
     password_hash: Mapped[str] = mapped_column(String(100))
-    role: Mapped[str] = mapped_column(String(10))
-    """``viewer``, ``editor`` or ``admin``."""
+    role: Mapped[Role | None] = mapped_column(OverallRole, nullable=False)
+    """In every environment and outside of them; ``None``: only in those of ``grants``."""
     session_key: Mapped[str] = mapped_column(String(32))
     """Part of every session cookie; a new one ends all sessions."""
     created_at: Mapped[Moment]
     last_login_at: Mapped[Moment | None]
+    disabled_at: Mapped[Moment | None]
+    """Since when nobody signs in with it."""
+    grants: Mapped[list[AccountGrant]] = relationship(
+        lazy="selectin", cascade="all, delete-orphan", passive_deletes=True
+    )
+    """Read with the account: each request asks what it may do."""
 
     def get_id(self) -> str:
         """What the session cookie carries."""
         return f"{self.id}.{self.session_key}"
+
+
+class AccountGrant(Base):
+    """The role of an account in one environment; where its overall role allows more, that counts."""
+
+    __tablename__ = "account_grant"
+
+    account_id: Mapped[Id] = mapped_column(ForeignKey("account.id", ondelete="CASCADE"), primary_key=True)
+    environment_id: Mapped[Id] = mapped_column(
+        ForeignKey("environment.id", ondelete="CASCADE"), primary_key=True, index=True
+    )
+    role: Mapped[str] = mapped_column(String(10))
+    """``viewer``, ``editor`` or ``admin``."""
 
 
 class ApiToken(Base):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 
-from app import audit_log
+from app import access, audit_log
 from app.audit_log import AuditFilter
-from app.operator_api import access, requests, rows
+from app.operator_api import requests, rows
 
 blueprint = Blueprint("audit", __name__, url_prefix="/audit")
 
@@ -16,7 +16,8 @@ blueprint = Blueprint("audit", __name__, url_prefix="/audit")
 def listing() -> ResponseReturnValue:
     """Newest first; a token that is limited to an environment sees what happened there."""
     wanted = AuditFilter(
-        environment_id=access.listed_environment(requests.text("environmentId")),
+        environment_id=requests.text("environmentId"),
+        within=access.where("viewer"),
         actor=requests.text("actor"),
         action=requests.text("action"),
         subject=requests.text("subject"),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 
-from app import enrollment, environments, selectable_keys
-from app.operator_api import access, requests, rows, schemas
+from app import access, enrollment, environments, selectable_keys
+from app.operator_api import requests, rows, schemas
 
 blueprint = Blueprint("environments", __name__, url_prefix="/environments")
 
@@ -15,7 +15,7 @@ blueprint = Blueprint("environments", __name__, url_prefix="/environments")
 def listing() -> ResponseReturnValue:
     """Those that the token may see, newest first."""
     page = environments.listing(
-        limit=requests.limit(), cursor=requests.cursor(), only_id=access.token().environment_id
+        limit=requests.limit(), cursor=requests.cursor(), within=access.where("viewer")
     )
     return jsonify(rows.page(page, rows.environment))
 
@@ -23,7 +23,6 @@ def listing() -> ResponseReturnValue:
 @blueprint.post("")
 def create() -> ResponseReturnValue:
     """Make one."""
-    access.require_unlimited("other environments")
     body = requests.body(schemas.NewEnvironment)
     row = environments.create(body.name, access.actor(), protected=body.protected)
     return jsonify(rows.environment(row)), 201
@@ -32,14 +31,12 @@ def create() -> ResponseReturnValue:
 @blueprint.get("/<environment_id>")
 def show(environment_id: str) -> ResponseReturnValue:
     """One."""
-    access.check_visible(environment_id, "environment")
     return jsonify(rows.environment(environments.get(environment_id)))
 
 
 @blueprint.patch("/<environment_id>")
 def update(environment_id: str) -> ResponseReturnValue:
     """Rename or protect one, or allow other keys of agents' own labels to selectors."""
-    access.check_visible(environment_id, "environment")
     given = requests.body(schemas.EnvironmentChanges).given()
     keys = given.pop("selectable_agent_labels", None)
     if keys is not None:
@@ -50,7 +47,6 @@ def update(environment_id: str) -> ResponseReturnValue:
 @blueprint.delete("/<environment_id>")
 def delete(environment_id: str) -> ResponseReturnValue:
     """Delete one that nothing uses."""
-    access.check_visible(environment_id, "environment")
     environments.delete(environment_id, access.actor())
     return "", 204
 
@@ -58,7 +54,6 @@ def delete(environment_id: str) -> ResponseReturnValue:
 @blueprint.post("/<environment_id>/enrollment-token")
 def rotate_token(environment_id: str) -> ResponseReturnValue:
     """A new enrollment token, shown this once; the one before ends at once."""
-    access.check_visible(environment_id, "environment")
     environments.get(environment_id)
     minted = enrollment.rotate_token(environment_id, access.actor())
     response = jsonify(token=minted.text, hint=minted.hint)
@@ -69,7 +64,6 @@ def rotate_token(environment_id: str) -> ResponseReturnValue:
 @blueprint.delete("/<environment_id>/enrollment-token")
 def end_token(environment_id: str) -> ResponseReturnValue:
     """End the enrollment token; nodes that have enrolled are not touched."""
-    access.check_visible(environment_id, "environment")
     environments.get(environment_id)
     enrollment.end_token(environment_id, access.actor())
     return "", 204

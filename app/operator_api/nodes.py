@@ -5,8 +5,8 @@ from __future__ import annotations
 from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 
-from app import fleet, nodes, selectors
-from app.operator_api import access, requests, rows, schemas
+from app import access, fleet, nodes, selectors
+from app.operator_api import requests, rows, schemas
 
 EDITORS_FIELDS = {"labels", "maintenance_mode"}
 """What of a node an editor may change."""
@@ -20,7 +20,8 @@ def listing() -> ResponseReturnValue:
     limit, cursor = requests.limit(), requests.cursor()
     label, status = requests.text("label"), requests.text("status")
     page = fleet.nodes(
-        environment_id=access.listed_environment(requests.text("environmentId")),
+        environment_id=requests.text("environmentId"),
+        within=access.where("viewer"),
         status=status.upper() if status else None,
         connected=requests.flag("connected"),
         label=selectors.parse(label, field="label") if label else None,
@@ -34,20 +35,17 @@ def listing() -> ResponseReturnValue:
 @blueprint.get("/<node_id>")
 def show(node_id: str) -> ResponseReturnValue:
     """One."""
-    _check_visible(node_id)
     return jsonify(rows.node(fleet.node(node_id)))
 
 
 @blueprint.patch("/<node_id>")
-@access.needs("editor")
 def update(node_id: str) -> ResponseReturnValue:
     """Change name, labels, maintenance mode or environment; an editor may change the middle two."""
-    _check_visible(node_id)
     given = requests.body(schemas.NodeChanges).given()
     if given.keys() - EDITORS_FIELDS:
-        access.require("admin")
+        access.require("admin", nodes.environment_of(node_id), "node")
     if "environment_id" in given:
-        access.check_visible(given["environment_id"], "environment")
+        access.require("admin", given["environment_id"])
     if "labels" in given:
         given["labels"] = {key: value for key, value in given["labels"].items() if value is not None}
     nodes.update(node_id, access.actor(), **given)
@@ -57,7 +55,6 @@ def update(node_id: str) -> ResponseReturnValue:
 @blueprint.delete("/<node_id>")
 def delete(node_id: str) -> ResponseReturnValue:
     """Forget one; its token ends."""
-    _check_visible(node_id)
     nodes.delete(node_id, access.actor())
     return "", 204
 
@@ -65,10 +62,5 @@ def delete(node_id: str) -> ResponseReturnValue:
 @blueprint.post("/<node_id>/revoke")
 def revoke(node_id: str) -> ResponseReturnValue:
     """End its token at once and close its socket; the row stays."""
-    _check_visible(node_id)
     nodes.revoke(node_id, access.actor())
     return jsonify(rows.node(fleet.node(node_id)))
-
-
-def _check_visible(node_id: str) -> None:
-    access.check_visible(nodes.environment_of(node_id), "node")

@@ -5,11 +5,10 @@ from __future__ import annotations
 from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
 
-from app import deploys, environments, fleet, pipelines
+from app import access, deploys, environments, fleet, pipelines
 from app import targets as target_previews
 from app.errors import InvalidInputError
-from app.models import Pipeline
-from app.operator_api import access, requests, rows, schemas
+from app.operator_api import requests, rows, schemas
 from app.paging import Page
 
 blueprint = Blueprint("pipelines", __name__, url_prefix="/pipelines")
@@ -19,7 +18,8 @@ blueprint = Blueprint("pipelines", __name__, url_prefix="/pipelines")
 def listing() -> ResponseReturnValue:
     """Newest first; ``?environmentId=&name=``."""
     page = pipelines.listing(
-        environment_id=access.listed_environment(requests.text("environmentId")),
+        environment_id=requests.text("environmentId"),
+        within=access.where("viewer"),
         name=requests.text("name"),
         limit=requests.limit(),
         cursor=requests.cursor(),
@@ -28,11 +28,10 @@ def listing() -> ResponseReturnValue:
 
 
 @blueprint.post("")
-@access.needs("editor")
 def create() -> ResponseReturnValue:
     """Make a draft; nothing reaches a node."""
     body = requests.body(schemas.NewPipeline)
-    access.check_visible(body.environment_id, "environment")
+    access.require("editor", body.environment_id)
     pipeline = pipelines.create(
         access.actor(),
         environment_id=body.environment_id,
@@ -45,11 +44,10 @@ def create() -> ResponseReturnValue:
 
 
 @blueprint.post("/validate")
-@access.needs("editor")
 def validate() -> ResponseReturnValue:
     """``{valid, errors}``: what a deploy of this YAML would be refused for, with component and line."""
     body = requests.body(schemas.Validation)
-    access.check_visible(body.environment_id, "environment")
+    access.require("editor", body.environment_id)
     environments.get(body.environment_id)
     errors = pipelines.problems(body.environment_id, body.config_yaml)
     return jsonify(valid=not errors, errors=errors)
@@ -58,15 +56,14 @@ def validate() -> ResponseReturnValue:
 @blueprint.get("/<pipeline_id>")
 def show(pipeline_id: str) -> ResponseReturnValue:
     """One draft; ``hold`` says why the deployed version cannot be assembled, if it cannot."""
-    pipeline = _visible(pipeline_id)
+    pipeline = pipelines.get(pipeline_id)
     return jsonify(rows.pipeline(pipeline, pipelines.hold(pipeline)))
 
 
 @blueprint.put("/<pipeline_id>")
-@access.needs("editor")
 def update(pipeline_id: str) -> ResponseReturnValue:
     """Change the draft; nothing reaches a node before a deploy."""
-    pipeline = _visible(pipeline_id)
+    pipeline = pipelines.get(pipeline_id)
     given = requests.body(schemas.PipelineChanges).given()
     if given.pop("environment_id", pipeline.environment_id) != pipeline.environment_id:
         message = "a pipeline cannot be moved to another environment"
@@ -77,10 +74,8 @@ def update(pipeline_id: str) -> ResponseReturnValue:
 
 
 @blueprint.delete("/<pipeline_id>")
-@access.needs("editor")
 def delete(pipeline_id: str) -> ResponseReturnValue:
     """Delete one that is not deployed, with its versions."""
-    _visible(pipeline_id)
     pipelines.delete(pipeline_id, access.actor())
     return "", 204
 
@@ -91,7 +86,6 @@ def targets(pipeline_id: str) -> ResponseReturnValue:
 
     ``?selector=`` previews another one than the draft's; ``?change=gained|kept|lost`` lists those instead.
     """
-    _visible(pipeline_id)
     selector = (requests.text("selector") or "") if "selector" in request.args else None
     found = target_previews.preview(pipeline_id, selector, field="selector")
     change = requests.choice("change", target_previews.CHANGES)
@@ -102,27 +96,21 @@ def targets(pipeline_id: str) -> ResponseReturnValue:
 
 
 @blueprint.post("/<pipeline_id>/deploy")
-@access.needs("editor")
 def deploy(pipeline_id: str) -> ResponseReturnValue:
     """Make a version of the draft and tell the nodes that match it."""
-    _visible(pipeline_id)
     body = requests.body(schemas.Deploy)
     return jsonify(rows.outcome(deploys.deploy(pipeline_id, access.actor(), body.changelog)))
 
 
 @blueprint.post("/<pipeline_id>/undeploy")
-@access.needs("editor")
 def undeploy(pipeline_id: str) -> ResponseReturnValue:
     """Take it off every node."""
-    _visible(pipeline_id)
     return jsonify(rows.outcome(deploys.undeploy(pipeline_id, access.actor())))
 
 
 @blueprint.post("/<pipeline_id>/rollback")
-@access.needs("editor")
 def rollback(pipeline_id: str) -> ResponseReturnValue:
     """A new version with the content of an old one."""
-    _visible(pipeline_id)
     body = requests.body(schemas.Rollback)
     return jsonify(rows.outcome(deploys.rollback(pipeline_id, body.version, access.actor())))
 
@@ -130,7 +118,6 @@ def rollback(pipeline_id: str) -> ResponseReturnValue:
 @blueprint.get("/<pipeline_id>/versions")
 def versions(pipeline_id: str) -> ResponseReturnValue:
     """What deploys made, newest first."""
-    _visible(pipeline_id)
     page = pipelines.versions(pipeline_id, limit=requests.limit(), cursor=requests.cursor())
     return jsonify(rows.page(page, rows.version))
 
@@ -138,11 +125,4 @@ def versions(pipeline_id: str) -> ResponseReturnValue:
 @blueprint.get("/<pipeline_id>/versions/<int:number>")
 def version(pipeline_id: str, number: int) -> ResponseReturnValue:
     """One version."""
-    _visible(pipeline_id)
     return jsonify(rows.version(pipelines.version(pipeline_id, number)))
-
-
-def _visible(pipeline_id: str) -> Pipeline:
-    pipeline = pipelines.get(pipeline_id)
-    access.check_visible(pipeline.environment_id, "pipeline")
-    return pipeline

@@ -8,10 +8,10 @@ import binascii
 from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 
-from app import certificate_store, environments, secret_store
+from app import access, certificate_store, environments, secret_store
 from app.certificate_store import MAX_FILE_BYTES
 from app.errors import InvalidInputError
-from app.operator_api import access, requests, rows, schemas
+from app.operator_api import requests, rows, schemas
 
 MAX_CERTIFICATE_BODY_BYTES = MAX_FILE_BYTES * 3 // 2
 
@@ -21,16 +21,13 @@ blueprint = Blueprint("secrets", __name__, url_prefix="/environments/<environmen
 @blueprint.get("/secrets")
 def secrets(environment_id: str) -> ResponseReturnValue:
     """By name, with the deployed pipelines that use each."""
-    access.check_visible(environment_id, "environment")
     page = secret_store.listing(environment_id, limit=requests.limit(), cursor=requests.cursor())
     return jsonify(rows.page(page, rows.secret))
 
 
 @blueprint.put("/secrets/<name>")
-@access.needs("editor")
 def put_secret(environment_id: str, name: str) -> ResponseReturnValue:
     """Make one or give it a new value; restarts exactly the pipelines that name it."""
-    access.check_visible(environment_id, "environment")
     environments.get(environment_id)
     body = requests.body(schemas.SecretValue)
     row, outcome = secret_store.put(environment_id, name, body.value, access.actor())
@@ -38,10 +35,8 @@ def put_secret(environment_id: str, name: str) -> ResponseReturnValue:
 
 
 @blueprint.delete("/secrets/<name>")
-@access.needs("editor")
 def delete_secret(environment_id: str, name: str) -> ResponseReturnValue:
     """Remove one that no deployed pipeline uses."""
-    access.check_visible(environment_id, "environment")
     secret_store.delete(environment_id, name, access.actor())
     return "", 204
 
@@ -49,16 +44,13 @@ def delete_secret(environment_id: str, name: str) -> ResponseReturnValue:
 @blueprint.get("/certificates")
 def certificates(environment_id: str) -> ResponseReturnValue:
     """By name, with what expires when and the deployed pipelines that use each."""
-    access.check_visible(environment_id, "environment")
     page = certificate_store.listing(environment_id, limit=requests.limit(), cursor=requests.cursor())
     return jsonify(rows.page(page, rows.certificate))
 
 
 @blueprint.put("/certificates/<name>")
-@access.needs("editor")
 def put_certificate(environment_id: str, name: str) -> ResponseReturnValue:
     """Make one or replace it; restarts exactly the pipelines that name it."""
-    access.check_visible(environment_id, "environment")
     environments.get(environment_id)
     body = requests.body(schemas.CertificateFile, MAX_CERTIFICATE_BODY_BYTES)
     try:
@@ -74,9 +66,7 @@ def put_certificate(environment_id: str, name: str) -> ResponseReturnValue:
 
 
 @blueprint.delete("/certificates/<name>")
-@access.needs("editor")
 def delete_certificate(environment_id: str, name: str) -> ResponseReturnValue:
     """Remove one that no deployed pipeline uses."""
-    access.check_visible(environment_id, "environment")
     certificate_store.delete(environment_id, name, access.actor())
     return "", 204

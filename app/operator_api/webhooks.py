@@ -5,9 +5,9 @@ from __future__ import annotations
 from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 
-from app import webhooks
-from app.operator_api import access, requests, rows, schemas
-from app.webhooks import Wanted, WebhookRow
+from app import access, webhooks
+from app.operator_api import requests, rows, schemas
+from app.webhooks import Wanted
 
 STATUSES = ("PENDING", "DELIVERED", "FAILED")
 
@@ -15,11 +15,14 @@ blueprint = Blueprint("webhooks", __name__, url_prefix="/webhooks")
 
 
 @blueprint.get("")
-@access.needs("admin")
 def listing() -> ResponseReturnValue:
     """Newest first; a token that is limited to an environment sees those of it."""
-    environment_id = access.listed_environment(requests.text("environmentId"))
-    page = webhooks.listing(environment_id, limit=requests.limit(), cursor=requests.cursor())
+    page = webhooks.listing(
+        requests.text("environmentId"),
+        within=access.where("admin"),
+        limit=requests.limit(),
+        cursor=requests.cursor(),
+    )
     return jsonify(rows.page(page, rows.webhook))
 
 
@@ -28,9 +31,9 @@ def create() -> ResponseReturnValue:
     """Make one; the only answer that shows its secret."""
     body = requests.body(schemas.NewWebhook)
     if body.environment_id is None:
-        access.require_unlimited("webhooks of all environments")
+        access.require_overall("admin")
     else:
-        access.check_visible(body.environment_id, "environment")
+        access.require("admin", body.environment_id)
     row, secret = webhooks.create(
         body.name, body.url, body.events, access.actor(), environment_id=body.environment_id
     )
@@ -38,16 +41,14 @@ def create() -> ResponseReturnValue:
 
 
 @blueprint.get("/<webhook_id>")
-@access.needs("admin")
 def show(webhook_id: str) -> ResponseReturnValue:
     """One of them."""
-    return jsonify(rows.webhook(_visible(webhook_id)))
+    return jsonify(rows.webhook(webhooks.get(webhook_id)))
 
 
 @blueprint.patch("/<webhook_id>")
 def update(webhook_id: str) -> ResponseReturnValue:
     """Change its name, address, events, or whether it is enabled."""
-    _visible(webhook_id)
     given = requests.body(schemas.WebhookChanges).given()
     return jsonify(rows.webhook(webhooks.update(webhook_id, Wanted(**given), access.actor())))
 
@@ -55,7 +56,6 @@ def update(webhook_id: str) -> ResponseReturnValue:
 @blueprint.delete("/<webhook_id>")
 def delete(webhook_id: str) -> ResponseReturnValue:
     """Delete it, with its queue and its log."""
-    _visible(webhook_id)
     webhooks.delete(webhook_id, access.actor())
     return "", 204
 
@@ -63,22 +63,18 @@ def delete(webhook_id: str) -> ResponseReturnValue:
 @blueprint.post("/<webhook_id>/secret")
 def rotate(webhook_id: str) -> ResponseReturnValue:
     """Give it another secret; the only answer that shows it."""
-    _visible(webhook_id)
     return jsonify({"secret": webhooks.new_secret(webhook_id, access.actor())}), 201
 
 
 @blueprint.post("/<webhook_id>/test")
 def test(webhook_id: str) -> ResponseReturnValue:
     """Put a test into its queue."""
-    _visible(webhook_id)
     return jsonify({"deliveryId": webhooks.send_test(webhook_id, access.actor())}), 202
 
 
 @blueprint.get("/<webhook_id>/deliveries")
-@access.needs("admin")
 def deliveries(webhook_id: str) -> ResponseReturnValue:
     """What was or is to be sent, newest first."""
-    _visible(webhook_id)
     page = webhooks.deliveries(
         webhook_id,
         status=requests.choice("status", STATUSES),
@@ -91,11 +87,4 @@ def deliveries(webhook_id: str) -> ResponseReturnValue:
 @blueprint.post("/<webhook_id>/deliveries/<delivery_id>/resend")
 def resend(webhook_id: str, delivery_id: str) -> ResponseReturnValue:
     """Send it once more, as a delivery of its own."""
-    _visible(webhook_id)
     return jsonify({"deliveryId": webhooks.resend(webhook_id, delivery_id, access.actor())}), 202
-
-
-def _visible(webhook_id: str) -> WebhookRow:
-    row = webhooks.get(webhook_id)
-    access.check_visible(row.environment_id or access.NO_ENVIRONMENT, "webhook")
-    return row

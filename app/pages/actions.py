@@ -9,6 +9,7 @@ from flask.typing import ResponseReturnValue
 
 from agent.protocol import ActionType
 from app import (
+    access,
     action_batches,
     action_progress,
     agent_file,
@@ -20,8 +21,8 @@ from app import (
 )
 from app.action_batches import BatchAsked
 from app.action_wishes import Wish
-from app.errors import ConflictError, InvalidInputError, SignalboxError
-from app.pages import live, questions, roles, words
+from app.errors import ConflictError, InvalidInputError, NotFoundError, SignalboxError
+from app.pages import live, questions, words
 from app.pages.live import Picture
 from app.switchboard_process import switchboard
 
@@ -63,12 +64,11 @@ class Draft:
 
 
 @bp.post("/nodes/<node_id>/restart")
-@roles.needs("editor")
 def restart(node_id: str) -> ResponseReturnValue:
     """Restart the node's agent, or the pipeline that the form names: that is also how a failed one is retried."""
     try:
         wish = Wish(ActionType.RESTART, request.form.get("pipeline_id") or None)
-        asked = node_actions.request(node_id, wish, roles.actor())
+        asked = node_actions.request(node_id, wish, access.actor())
     except (ConflictError, InvalidInputError) as error:
         flash(error.sentence, "bad")
     else:
@@ -82,13 +82,12 @@ def restart(node_id: str) -> ResponseReturnValue:
 
 
 @bp.post("/pipelines/<pipeline_id>/retry")
-@roles.needs("editor")
 def retry(pipeline_id: str) -> ResponseReturnValue:
     """Try the pipeline again wherever it has failed."""
     pipeline = pipelines.get(pipeline_id)
     try:
         asked = action_batches.request(
-            pipeline.environment_id, Wish(ActionType.RESTART, pipeline_id), roles.actor(), only_failed=True
+            pipeline.environment_id, Wish(ActionType.RESTART, pipeline_id), access.actor(), only_failed=True
         )
     except (ConflictError, InvalidInputError) as error:
         flash(error.sentence, "bad")
@@ -104,14 +103,13 @@ def of_environment(environment_id: str) -> ResponseReturnValue:
 
 
 @bp.post("/environments/<environment_id>/actions")
-@roles.needs("editor")
 def ask(environment_id: str) -> ResponseReturnValue:
     """Ask the nodes that are named or that match."""
     names = Draft.__dataclass_fields__
     draft = Draft(**{name: request.form.get(name, "").replace("\r\n", "\n").strip() for name in names})
     wish = draft.wish()
     if wish.action == ActionType.SELF_UPDATE:
-        roles.require("admin")
+        access.require("admin", environment_id)
     try:
         node_ids, selector = _named(environment_id, draft), selectors.parse(draft.selector, field="selector")
         max_failures = _number(draft.max_failures)
@@ -123,7 +121,7 @@ def ask(environment_id: str) -> ResponseReturnValue:
             action_batches.request(
                 environment_id,
                 wish,
-                roles.actor(),
+                access.actor(),
                 node_ids=node_ids,
                 selector=selector,
                 max_failures=max_failures,
@@ -173,7 +171,10 @@ def _question(environment_id: str, wish: Wish, names: list[str], skipped: int) -
         title, act = f"Update the agent of {many}?", "Update"
         effect = "It goes to one node first, then to 5 %, to 25 % and to the rest."
     elif wish.pipeline_id:
-        pipeline = pipelines.get(wish.pipeline_id).name
+        found = pipelines.get(wish.pipeline_id)
+        if found.environment_id != environment_id:
+            raise NotFoundError("There is no such pipeline.")
+        pipeline = found.name
         title, act = f"Restart {pipeline} on {many}?", "Restart"
         effect = f"Each of them stops {pipeline} and starts it again within seconds."
     else:

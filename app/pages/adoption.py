@@ -5,28 +5,25 @@ from __future__ import annotations
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from app import adoption, environments
+from app import access, adoption, environments
 from app.errors import InvalidInputError, UnavailableError
-from app.pages import roles
 
 bp = Blueprint("adoption", __name__, url_prefix="/adoption")
 
 
 @bp.get("")
-@roles.needs("admin")
 def index() -> ResponseReturnValue:
     """Those that were refused within the hour."""
     return _page()
 
 
 @bp.post("/<fingerprint>")
-@roles.needs("admin")
 def adopt(fingerprint: str) -> ResponseReturnValue:
     """Make a node of one."""
     form = request.form
     name = form.get("name", "").strip()
     try:
-        node_id = adoption.adopt(fingerprint, form.get("environment_id", ""), name or None, roles.actor())
+        node_id = adoption.adopt(fingerprint, form.get("environment_id", ""), name or None, access.actor())
     except InvalidInputError as error:
         return _page(error), error.status
     flash(

@@ -10,7 +10,7 @@ from flask import Blueprint, Response, render_template, request, stream_with_con
 from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import MultiDict
 
-from app import audit_log, csv_text, environments
+from app import access, audit_log, csv_text, environments
 from app.audit_log import EVERY, AuditFilter
 from app.clock import rfc3339, utc_now
 from app.errors import InvalidInputError
@@ -52,6 +52,7 @@ class Look:
         """
         return AuditFilter(
             environment_id=self.environment or None,
+            within=access.where("viewer"),
             actor=self.who or None,
             action=self.action or None,
             subject=self.object or None,
@@ -70,14 +71,15 @@ def index() -> ResponseReturnValue:
     except InvalidInputError as error:
         problem, page = error, Page[AuditEntry]([], None)
     ids = {each for entry in page.items for each in (entry.environment_id, entry.subject_id) if each}
-    known = audit_log.actions()
+    within = access.where("viewer")
+    known = audit_log.actions() if within is None else audit_log.actions_within(within)
     return render_template(
         "audit.html",
         look=look,
         page=page,
-        names=audit_log.names(ids),
+        names=audit_log.names(ids, within),
         actions=[(each, each) for each in [*sorted({each.split(".")[0] + EVERY for each in known}), *known]],
-        environments=[(each.id, each.name) for each in environments.choices()],
+        environments=[(each.id, each.name) for each in environments.choices(within)],
         is_first=cursor is None,
         problem=problem,
     ), (problem.status if problem else 200)

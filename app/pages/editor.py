@@ -6,10 +6,10 @@ from flask import Blueprint, Flask, current_app, jsonify, request
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
-from app import draft_check
+from app import access, draft_check
 from app.draft_check import CheckRate
 from app.errors import SignalboxError
-from app.pages import flow, roles
+from app.pages import flow
 
 bp = Blueprint("editor", __name__, url_prefix="/pipelines")
 
@@ -20,12 +20,12 @@ def init_app(app: Flask) -> None:
 
 
 @bp.post("/check")
-@roles.needs("editor")
 def check() -> ResponseReturnValue:
     """``{problems: [{message, component?, line?}], graph}``, the last as HTML; ``{error}`` where not checked."""
     rate: CheckRate = current_app.extensions["draft_check_rate"]
     try:
         rate.take(current_user.id)
+        access.require("editor", request.form.get("environment_id", ""))
         text = request.form.get("config_yaml", "").replace("\r\n", "\n")
         checked = draft_check.check(request.form.get("environment_id", ""), text)
     except SignalboxError as error:
@@ -35,10 +35,11 @@ def check() -> ResponseReturnValue:
 
 
 @bp.get("/completions")
-@roles.needs("editor")
 def completions() -> ResponseReturnValue:
     """``{sources, transforms, sinks, secrets, certificates}``: lists of names for the environment."""
     try:
-        return jsonify(draft_check.completions(request.args.get("environment", "")))
+        environment_id = request.args.get("environment", "")
+        access.require("editor", environment_id)
+        return jsonify(draft_check.completions(environment_id))
     except SignalboxError as error:
         return jsonify(error=error.sentence), error.status

@@ -5,12 +5,12 @@ from __future__ import annotations
 from flask import flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from app import agent_file, certificate_store, enrollment, environments, fleet, secret_store
+from app import access, agent_file, certificate_store, enrollment, environments, fleet, secret_store
 from app.certificate_store import MAX_CERTIFICATES
 from app.clock import utc_now
 from app.errors import ConflictError, InvalidInputError, SignalboxError
 from app.ids import is_id, new_id
-from app.pages import live, roles
+from app.pages import live
 from app.pages.enrollment_commands import Commands, commands
 from app.pages.environments import bp, server_url
 from app.pages.fleet_counts import shared_counts
@@ -42,12 +42,11 @@ def rows(environment_id: str) -> ResponseReturnValue:
 
 
 @bp.post("/<environment_id>")
-@roles.needs("admin")
 def rename(environment_id: str) -> ResponseReturnValue:
     """Give it another name."""
     name = request.form.get("name", "").strip()
     try:
-        environments.update(environment_id, roles.actor(), name=name)
+        environments.update(environment_id, access.actor(), name=name)
     except (ConflictError, InvalidInputError) as error:
         return _page(environment_id, rename_problem=error, name=name), error.status
     flash("Saved.", "good")
@@ -55,7 +54,6 @@ def rename(environment_id: str) -> ResponseReturnValue:
 
 
 @bp.post("/<environment_id>/enrollment-token")
-@roles.needs("admin")
 def rotate_token(environment_id: str) -> ResponseReturnValue:
     """Make a new enrollment token; this answer alone shows it: neither cookie nor address may carry it.
 
@@ -65,7 +63,7 @@ def rotate_token(environment_id: str) -> ResponseReturnValue:
     after_id = new_id()
     try:
         minted = enrollment.rotate_token(
-            environment_id, roles.actor(), instead_of=request.form.get("instead_of")
+            environment_id, access.actor(), instead_of=request.form.get("instead_of")
         )
     except ConflictError:
         flash(
@@ -78,16 +76,14 @@ def rotate_token(environment_id: str) -> ResponseReturnValue:
 
 
 @bp.post("/<environment_id>/enrollment-token/end")
-@roles.needs("admin")
 def end_token(environment_id: str) -> ResponseReturnValue:
     """End the enrollment token without making another."""
-    enrollment.end_token(environment_id, roles.actor())
+    enrollment.end_token(environment_id, access.actor())
     flash("Ended the enrollment token: no node can join until you make another.", "good")
     return redirect(url_for("pages.environments.show", environment_id=environment_id))
 
 
 @bp.post("/<environment_id>/delete")
-@roles.needs("admin")
 def delete(environment_id: str) -> ResponseReturnValue:
     """Delete it, once its name was typed."""
     name = environments.get(environment_id).name
@@ -98,7 +94,7 @@ def delete(environment_id: str) -> ResponseReturnValue:
             raise InvalidInputError(
                 "The environment was not deleted.", [{"field": "confirm", "message": message}]
             )
-        environments.delete(environment_id, roles.actor())
+        environments.delete(environment_id, access.actor())
     except (ConflictError, InvalidInputError) as error:
         return _page(environment_id, delete_problem=error, typed=typed), error.status
     flash(f"Deleted the environment {name}.", "good")

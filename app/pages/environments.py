@@ -5,10 +5,10 @@ from __future__ import annotations
 from flask import Blueprint, current_app, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from app import environments, selectable_keys
+from app import access, environments, selectable_keys
 from app.config import Settings
 from app.errors import InvalidInputError, SignalboxError
-from app.pages import questions, roles, words
+from app.pages import questions, words
 
 bp = Blueprint("environments", __name__, url_prefix="/environments")
 
@@ -20,12 +20,11 @@ def index() -> ResponseReturnValue:
 
 
 @bp.post("")
-@roles.needs("admin")
 def create() -> ResponseReturnValue:
     """Make an environment."""
     name = request.form.get("name", "").strip()
     try:
-        environment = environments.create(name, roles.actor())
+        environment = environments.create(name, access.actor())
     except SignalboxError as error:
         return _page(problem=error, name=name), error.status
     flash(f"Made the environment {environment.name}. Next: make its token, with which nodes join.", "good")
@@ -33,7 +32,6 @@ def create() -> ResponseReturnValue:
 
 
 @bp.post("/<environment_id>/selectable-keys")
-@roles.needs("admin")
 def allow_keys(environment_id: str) -> ResponseReturnValue:
     """Say which keys of agents' own labels selectors look at: one a line, or with commas between."""
     name = environments.get(environment_id).name
@@ -52,7 +50,7 @@ def allow_keys(environment_id: str) -> ResponseReturnValue:
                 button="Allow these keys",
                 back=url_for("pages.environments.index", _anchor=f"keys-{environment_id}"),
             )
-        concerned = selectable_keys.allow(environment_id, keys, roles.actor())
+        concerned = selectable_keys.allow(environment_id, keys, access.actor())
     except InvalidInputError as error:
         return _page(problem=error, refused_keys={environment_id: typed}), error.status
     allowed = "the keys " + ", ".join(sorted(set(keys))) if keys else "no key"
@@ -72,7 +70,9 @@ def server_url() -> str:
 def _page(
     problem: SignalboxError | None = None, name: str = "", refused_keys: dict[str, str] | None = None
 ) -> str:
-    page = environments.listing(limit=100, cursor=request.args.get("cursor") or None)
+    page = environments.listing(
+        limit=100, cursor=request.args.get("cursor") or None, within=access.where("viewer")
+    )
     return render_template(
         "environments/index.html",
         environments=page.items,

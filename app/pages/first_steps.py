@@ -6,7 +6,7 @@ from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from markupsafe import Markup
 
-from app import first_steps
+from app import access, first_steps
 from app.pages import live, security
 from app.pages.live import Picture
 
@@ -20,6 +20,7 @@ class Steps:
     """Draws the steps for one reader; once all are done nothing is looked up again."""
 
     def __init__(self) -> None:
+        self._within = access.where("viewer")
         self._is_hidden = HIDDEN_COOKIE in request.cookies
         self._are_done = False
 
@@ -27,7 +28,7 @@ class Steps:
         """The steps while one is left, where they are shown; *is_needed*: also to who has put them away."""
         steps = None
         if not self._are_done and (is_needed or (is_shown and not self._is_hidden)):
-            steps = first_steps.look()
+            steps = first_steps.look(self._within)
             self._are_done = steps.are_done
         return draw(None if steps is None or steps.are_done else steps, may_hide=not is_needed)
 
@@ -40,19 +41,19 @@ def draw(steps: first_steps.FirstSteps | None, *, may_hide: bool) -> Markup:
 @bp.get("")
 def index() -> ResponseReturnValue:
     """The steps, also when all are done or somebody has put them away."""
-    return render_template("first_steps/index.html", picture=_paint())
+    return render_template("first_steps/index.html", picture=_painter()())
 
 
 @bp.get("/events")
 def events() -> ResponseReturnValue:
     """What is ticked off, as it is."""
-    return live.events(_paint)
+    return live.events(_painter())
 
 
 @bp.get("/rows")
 def rows() -> ResponseReturnValue:
     """The steps, for a browser that polls."""
-    return live.rows(_paint)
+    return live.rows(_painter())
 
 
 @bp.post("/hide")
@@ -65,5 +66,6 @@ def hide() -> ResponseReturnValue:
     return response
 
 
-def _paint() -> Picture:
-    return Picture({"steps": draw(first_steps.look(), may_hide=False)})
+def _painter() -> live.Paint:
+    within = access.where("viewer")
+    return lambda: Picture({"steps": draw(first_steps.look(within), may_hide=False)})

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from flask import Blueprint, render_template, request
 from flask.typing import ResponseReturnValue
 from markupsafe import Markup
 
-from app import environments, fleet, fleet_versions
+from app import access, environments, fleet, fleet_versions
 from app.errors import InvalidInputError
 from app.fleet import FleetCounts, NodePage, NodeRow
 from app.fleet_states import States
@@ -33,7 +34,7 @@ def index() -> ResponseReturnValue:
         picture = painter.paint()
     except InvalidInputError as error:
         problem, picture = error, painter.draw(NodePage([], None), States(look.environment_id))
-    agents, vectors = fleet_versions.in_use()
+    agents, vectors = fleet_versions.in_use(painter.within)
     return render_template(
         "fleet/index.html",
         look=look,
@@ -41,7 +42,7 @@ def index() -> ResponseReturnValue:
         problem=problem,
         statuses=fleet_look.STATUSES,
         connected=fleet_look.CONNECTED,
-        environments=[(each.id, each.name) for each in environments.choices()],
+        environments=[(each.id, each.name) for each in environments.choices(painter.within)],
         agents=[(version, version) for version in agents],
         vectors=[(version, words.short_version(version)) for version in vectors],
         page_size=PAGE_SIZE,
@@ -65,6 +66,7 @@ class Painter:
 
     def __init__(self, look: Look):
         self.look = look
+        self.within = access.where("viewer")
         self._steps = Steps()
         self._drawn: dict[str, tuple[NodeRow, Markup]] = {}
 
@@ -75,7 +77,7 @@ class Painter:
         """
         look, states = self.look, States(self.look.environment_id)
         page = fleet.page(
-            look.filter(),
+            replace(look.filter(), within=self.within),
             look.order(),
             limit=PAGE_SIZE,
             cursor=look.cursor,
@@ -90,7 +92,7 @@ class Painter:
         row_ids = [f"node-{node.id}" for node in page.items]
         # Where all that is counted stands on the page, it is the rows that are counted: the two cannot differ.
         is_all = self.look.begins_the_counted and page.next_cursor is None and page.items
-        counts = fleet.counts_of(page.items) if is_all else shared_counts(self.look.environment_id, states)
+        counts = fleet.counts_of(page.items) if is_all else self._counts(states)
         is_plain = not self.look.is_filtered
         parts = {
             "steps": self._steps.part(is_shown=is_plain, is_needed=is_plain and counts.nodes == 0),
@@ -112,6 +114,9 @@ class Painter:
         for node_id, (_, html) in self._drawn.items():
             parts[f"node-{node_id}"] = html
         return Picture(parts, {"nodes": row_ids}, frozenset(self._drawn))
+
+    def _counts(self, states: States) -> FleetCounts:
+        return shared_counts(self.look.environment_id, states, self.within)
 
     def _row(self, node: NodeRow) -> Markup:
         before = self._drawn.get(node.id)

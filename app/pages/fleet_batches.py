@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from flask import Blueprint, flash, redirect, render_template, request, url_for
@@ -13,12 +13,13 @@ from flask.typing import ResponseReturnValue
 from markupsafe import Markup
 
 from agent.protocol import ActionType
-from app import action_batches, environments, fleet_filter, node_batches
+from app import access, action_batches, environments, fleet_filter, node_batches
 from app.action_batches import Skipped
 from app.action_wishes import Wish
 from app.errors import ConflictError, InvalidInputError, NotFoundError
-from app.pages import roles, words
+from app.pages import words
 from app.pages.fleet_look import Look
+from app.principal import Role
 
 NAMED = 20
 """Nodes that the preview names, of those it is about and of those it leaves out."""
@@ -32,7 +33,7 @@ bp = Blueprint("fleet_batches", __name__, url_prefix="/fleet/actions")
 class Act:
     """Something that can be done to many nodes."""
 
-    role: roles.Role
+    role: Role
     title: str
     consequence: str
     button: str
@@ -98,19 +99,17 @@ class Preview:
 
 
 @bp.get("")
-@roles.needs("editor")
 def preview() -> ResponseReturnValue:
     """What would happen to how many nodes, and who would be left out."""
     return _page(request.args)
 
 
 @bp.post("")
-@roles.needs("editor")
 def perform() -> ResponseReturnValue:
     """Do it, unless it would by now be done to other nodes than those that were shown."""
     form = request.form
     what, act = _act(form)
-    roles.require(act.role)
+    access.principal().require_somewhere(act.role)
     try:
         seen = _preview(what, _meant(form))
         if not hmac.compare_digest(seen.digest.encode(), form.get("seen", "").encode()):
@@ -131,7 +130,9 @@ def _meant(given: Any) -> list[str]:
     """The ids of the nodes that were selected: one by one, or all that match."""
     if given.get("all") != "yes":
         return list(given.getlist("node"))[:MAX_NODES]
-    found = fleet_filter.all_ids(Look.of(given).filter(), MAX_NODES + 1)
+    found = fleet_filter.all_ids(
+        replace(Look.of(given).filter(), within=access.where("viewer")), MAX_NODES + 1
+    )
     if len(found) > MAX_NODES:
         raise InvalidInputError(
             f"More than {MAX_NODES:,} nodes match: filter the fleet, so that fewer are meant."
@@ -143,7 +144,15 @@ def _preview(what: str, node_ids: Sequence[str]) -> Preview:
     """
     :raises InvalidInputError: more nodes of one environment than can be asked at once.
     """
-    groups = node_batches.of_environments(node_ids)
+    found = node_batches.of_environments(node_ids)
+    known = access.principal()
+    groups = {key: nodes for key, nodes in found.items() if known.may(ACTS[what].role, key)}
+    refused = [
+        Skipped(node.id, node.name, f"this needs the role {ACTS[what].role} in its environment")
+        for key, nodes in found.items()
+        if key not in groups and known.sees(key)  # of others nobody is told that there are any
+        for node in nodes
+    ]
     if what in ("restart", "self_update"):
         skipped = [
             each
@@ -159,7 +168,7 @@ def _preview(what: str, node_ids: Sequence[str]) -> Preview:
         ]
     out = {each.node_id for each in skipped}
     kept = {key: [node for node in nodes if node.id not in out] for key, nodes in groups.items()}
-    return Preview({key: nodes for key, nodes in kept.items() if nodes}, skipped)
+    return Preview({key: nodes for key, nodes in kept.items() if nodes}, skipped + refused)
 
 
 def _why_not(what: str, node: Any) -> str | None:
@@ -179,9 +188,9 @@ def _done(what: str, seen: Preview) -> ResponseReturnValue:
     for environment_id, nodes in seen.environments.items():
         ids = [node.id for node in nodes]
         if what == "forget":
-            number += len(node_batches.forget_revoked(environment_id, ids, roles.actor()))
+            number += len(node_batches.forget_revoked(environment_id, ids, access.actor()))
         else:
-            number += len(node_batches.set_maintenance(environment_id, ids, what == "pause", roles.actor()))
+            number += len(node_batches.set_maintenance(environment_id, ids, what == "pause", access.actor()))
     done = {"pause": "Maintenance began on", "resume": "Maintenance ended on", "forget": "Deleted"}[what]
     flash(f"{done} {words.plural(number, 'node')}.", "good")
     back: dict[str, Any] = dict(Look.of(request.form).filters())
@@ -193,7 +202,7 @@ def _asked(what: str, seen: Preview) -> ResponseReturnValue:
     batches = {}
     for environment_id, nodes in seen.environments.items():
         batches[environment_id] = action_batches.request(
-            environment_id, Wish(what), roles.actor(), node_ids=[node.id for node in nodes]
+            environment_id, Wish(what), access.actor(), node_ids=[node.id for node in nodes]
         )
     first = next(iter(batches.values()))
     asked = sum(batch.asked for batch in batches.values())
@@ -210,7 +219,7 @@ def _asked(what: str, seen: Preview) -> ResponseReturnValue:
 
 def _page(given: Any, problem: Exception | None = None) -> str:
     what, act = _act(given)
-    roles.require(act.role)
+    access.principal().require_somewhere(act.role)
     look = Look.of(given)
     try:
         seen = _preview(what, _meant(given))

@@ -11,6 +11,9 @@ from flask import current_app
 from app import environments, fleet
 from app.fleet import FleetCounts
 from app.fleet_states import States
+from app.principal import Within
+
+NO_NODES = FleetCounts(nodes=0, connected=0, behind=0, failed=0, unreachable=0, maintenance=0)
 
 COUNTS_SECONDS = 1.0
 """How long, at least, this worker's open pages share one count of the fleet."""
@@ -22,13 +25,21 @@ worker rests for as long as that took.
 """
 
 
-def shared_counts(environment_id: str | None, states: States | None = None) -> FleetCounts:
-    """The counts, a moment old: nothing else here grows with the fleet.
+def shared_counts(
+    environment_id: str | None, states: States | None = None, within: Within = None
+) -> FleetCounts:
+    """The counts of an environment, or of all *within*, a moment old: nothing else here grows with the fleet.
 
     *states* are those of the same nodes, where they have been asked for already.
     """
     shared: SharedCounts = current_app.extensions.setdefault("fleet-counts", SharedCounts())
-    return shared.of(environment_id, states)
+    if within is None:
+        return shared.of(environment_id, states)
+    # Those of single environments are shared by all who see them, whatever else each of them sees.
+    counted = (
+        sorted(within) if environment_id is None else [environment_id] if environment_id in within else []
+    )
+    return sum((shared.of(each) for each in counted), NO_NODES)
 
 
 class SharedCounts:

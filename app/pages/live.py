@@ -16,13 +16,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flask import Response, jsonify, render_template, stream_with_context
-from flask_login import current_user
 from markupsafe import Markup
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.database import db, snapshot
+from app import access
+from app.database import db
 from app.errors import SignalboxError
-from app.models import Account
 from app.push.fleet_watch import FleetWatch
 from app.push.switchboard import Switchboard
 from app.switchboard_process import switchboard
@@ -37,8 +36,8 @@ LOOK_SHARE = 0.1
 """How much of a worker's time one open page may take: one that is dear to draw is drawn less often."""
 STILL_SECONDS = 10.0
 """How often something is said when nothing changes. An event, not a comment: scripts do not see comments."""
-CHECK_SECONDS = 10.0
-"""How often an open page makes sure that its session has not been ended."""
+CHECK_SECONDS = 5.0
+"""How often an open page makes sure that it may still be seen: no session ended, no role or environment changed."""
 LIFE_SECONDS = 300.0
 """After this the browser connects again, perhaps to another worker."""
 BROWSER_RETRY_MS = 1000
@@ -87,14 +86,8 @@ def events(paint: Paint) -> Response:
     No database connection is held between two looks.
     """
     first = paint()
-    account_id, session_key = current_user.id, current_user.session_key
     db.session.remove()
-
-    def may_still_see() -> bool:
-        account = snapshot(lambda session: session.get(Account, account_id))
-        return account is not None and account.session_key == session_key
-
-    lines = _lines(switchboard(), first, paint, may_still_see)
+    lines = _lines(switchboard(), first, paint, access.still_allowed())
     response = Response(stream_with_context(lines), mimetype="text/event-stream")
     response.headers["Cache-Control"] = "no-cache, no-transform"
     response.headers["X-Accel-Buffering"] = "no"
@@ -102,7 +95,7 @@ def events(paint: Paint) -> Response:
 
 
 def _lines(
-    board: Switchboard, shown: Picture, paint: Paint, may_still_see: Callable[[], bool]
+    board: Switchboard, shown: Picture, paint: Paint, still_allowed: Callable[[], bool]
 ) -> Iterator[str]:
     with board.watch_fleet() as hints:
         yield f"retry: {BROWSER_RETRY_MS}\n\n"
@@ -116,7 +109,7 @@ def _lines(
                 picture, cost = _timed(paint)
                 now = time.monotonic()
                 if now > checked_at + CHECK_SECONDS:
-                    if not may_still_see():
+                    if not still_allowed():
                         return
                     checked_at = now
             except (SignalboxError, SQLAlchemyError) as error:

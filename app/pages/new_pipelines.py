@@ -7,15 +7,13 @@ from dataclasses import replace
 from flask import flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from app import environments, pipeline_yaml, pipelines, starter_pipelines, vector_file
+from app import access, environments, pipeline_yaml, pipelines, starter_pipelines, vector_file
 from app.errors import InvalidInputError, SignalboxError
-from app.pages import roles
 from app.pages.pipelines import Draft, bp
 from app.starter_pipelines import STARTERS
 
 
 @bp.get("/new")
-@roles.needs("editor")
 def new() -> ResponseReturnValue:
     """The form for a new pipeline, with a starter in it: the first one runs as it stands."""
     starter = starter_pipelines.get(request.args.get("starter") or STARTERS[0].key)
@@ -28,13 +26,13 @@ def new() -> ResponseReturnValue:
 
 
 @bp.post("/new")
-@roles.needs("editor")
 def create() -> ResponseReturnValue:
     """Make a pipeline; nothing reaches a node."""
     draft = Draft.from_request()
     try:
+        access.require("editor", draft.environment_id)
         pipeline = pipelines.create(
-            roles.actor(),
+            access.actor(),
             environment_id=draft.environment_id,
             name=draft.name,
             config_yaml=draft.config_yaml,
@@ -47,7 +45,6 @@ def create() -> ResponseReturnValue:
 
 
 @bp.post("/import")
-@roles.needs("editor")
 def import_file() -> ResponseReturnValue:
     """Put a file, or what was pasted, into the form for a new pipeline, and say what was left out of it."""
     draft = Draft.from_request()
@@ -83,5 +80,5 @@ def _page(
         is_imported=is_imported,
         starters=STARTERS,
         starter_key=starter_key,
-        environments=environments.choices(),
+        environments=environments.choices(access.where("editor")),
     )

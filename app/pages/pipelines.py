@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from app import action_batches, deploys, environments, pipelines, progress, taps
+from app import access, action_batches, deploys, environments, pipelines, progress, taps
 from app import targets as target_previews
 from app.deploys import DeployOutcome
 from app.errors import ConflictError, InvalidInputError, SignalboxError
 from app.models import Pipeline
-from app.pages import flow, live, roles, words
+from app.pages import flow, live, words
 from app.pages.live import Picture
 from app.starter_pipelines import STARTERS
 from app.switchboard_process import switchboard
@@ -58,8 +58,11 @@ class Draft:
 def index() -> ResponseReturnValue:
     """All pipelines, or those of ``?environment=``, newest first."""
     chosen = request.args.get("environment") or None
-    page = pipelines.listing(environment_id=chosen, limit=100, cursor=request.args.get("cursor") or None)
-    known = environments.choices()
+    within = access.where("viewer")
+    page = pipelines.listing(
+        environment_id=chosen, within=within, limit=100, cursor=request.args.get("cursor") or None
+    )
+    known = environments.choices(within)
     names = {environment.id: environment.name for environment in known}
     return render_template(
         "pipelines/index.html",
@@ -93,7 +96,6 @@ def rows(pipeline_id: str) -> ResponseReturnValue:
 
 
 @bp.post("/<pipeline_id>")
-@roles.needs("editor")
 def save(pipeline_id: str) -> ResponseReturnValue:
     """Save the draft; nothing reaches a node."""
     draft = Draft.from_request()
@@ -108,7 +110,6 @@ def save(pipeline_id: str) -> ResponseReturnValue:
 
 
 @bp.post("/<pipeline_id>/preview")
-@roles.needs("editor")
 def preview(pipeline_id: str) -> ResponseReturnValue:
     """The page with what stands in the form, and whom a deploy of that would reach; nothing is saved."""
     draft = Draft.from_request()
@@ -139,7 +140,6 @@ def targets(pipeline_id: str) -> ResponseReturnValue:
 
 
 @bp.post("/<pipeline_id>/review")
-@roles.needs("editor")
 def review(pipeline_id: str) -> ResponseReturnValue:
     """Save what stands in the form, and go on to what a deploy of it would do."""
     draft = Draft.from_request()
@@ -157,7 +157,6 @@ def review(pipeline_id: str) -> ResponseReturnValue:
 
 
 @bp.post("/<pipeline_id>/deploy")
-@roles.needs("editor")
 def deploy(pipeline_id: str) -> ResponseReturnValue:
     """Deploy the draft that was looked at (its ``revision``); a form that holds a draft saves it first."""
     draft = Draft.from_request()
@@ -172,7 +171,7 @@ def deploy(pipeline_id: str) -> ResponseReturnValue:
         return _overtaken(pipeline_id, error, draft)
     made_from = None if has_draft else draft.revision or None
     try:
-        outcome = deploys.deploy(pipeline_id, roles.actor(), draft.changelog or None, made_from=made_from)
+        outcome = deploys.deploy(pipeline_id, access.actor(), draft.changelog or None, made_from=made_from)
     except (InvalidInputError, ConflictError) as error:
         refusal = "The draft was saved, but nothing was deployed." if has_draft else "Nothing was deployed."
         kept = replace(draft, revision="")
@@ -183,28 +182,25 @@ def deploy(pipeline_id: str) -> ResponseReturnValue:
 
 
 @bp.post("/<pipeline_id>/rollback/<int:version>")
-@roles.needs("editor")
 def rollback(pipeline_id: str, version: int) -> ResponseReturnValue:
     """Make a new version with the content of an old one, and deploy it."""
-    outcome = deploys.rollback(pipeline_id, version, roles.actor())
+    outcome = deploys.rollback(pipeline_id, version, access.actor())
     return _told(
         pipeline_id, f"Rolled back: version {outcome.version} has the content of version {version}", outcome
     )
 
 
 @bp.post("/<pipeline_id>/undeploy")
-@roles.needs("editor")
 def undeploy(pipeline_id: str) -> ResponseReturnValue:
     """Stop it everywhere."""
-    return _told(pipeline_id, "Undeployed", deploys.undeploy(pipeline_id, roles.actor()))
+    return _told(pipeline_id, "Undeployed", deploys.undeploy(pipeline_id, access.actor()))
 
 
 @bp.post("/<pipeline_id>/delete")
-@roles.needs("editor")
 def delete(pipeline_id: str) -> ResponseReturnValue:
     """Delete a pipeline that is not deployed."""
     name = pipelines.get(pipeline_id).name
-    pipelines.delete(pipeline_id, roles.actor())
+    pipelines.delete(pipeline_id, access.actor())
     flash(f"Deleted the pipeline {name}.", "good")
     return redirect(url_for("pages.pipelines.index"))
 
@@ -278,7 +274,7 @@ def _painter(pipeline_id: str) -> live.Paint:
 def _save(pipeline_id: str, draft: Draft) -> None:
     pipelines.update(
         pipeline_id,
-        roles.actor(),
+        access.actor(),
         config_yaml=draft.config_yaml,
         node_selector=draft.node_selector,
         made_from=draft.revision or None,

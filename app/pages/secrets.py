@@ -7,12 +7,12 @@ from datetime import timedelta
 from flask import flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from app import certificate_store, environments, rotation, secret_store
+from app import access, certificate_store, environments, rotation, secret_store
 from app.certificate_store import MAX_CERTIFICATES, MAX_FILE_BYTES
 from app.clock import utc_now
 from app.database import snapshot
 from app.errors import InvalidInputError, SignalboxError
-from app.pages import roles, words
+from app.pages import words
 from app.pages.environments import bp
 from app.rotation import Outcome
 from app.secret_store import MAX_SECRETS
@@ -28,7 +28,6 @@ def secrets(environment_id: str) -> ResponseReturnValue:
 
 
 @bp.post("/<environment_id>/secrets")
-@roles.needs("editor")
 def put_secret(environment_id: str) -> ResponseReturnValue:
     """A new secret, or (``replace``) another value for one; what was typed is never shown again."""
     name = request.form.get("name", "").strip()
@@ -38,7 +37,7 @@ def put_secret(environment_id: str) -> ResponseReturnValue:
         if "\0" in value:
             raise InvalidInputError("The value holds a NUL character, which no environment variable can.")
         _, outcome = secret_store.put(
-            environment_id, name, value, roles.actor(), only_new="replace" not in request.form
+            environment_id, name, value, access.actor(), only_new="replace" not in request.form
         )
     except SignalboxError as error:
         return _page(environment_id, error, secret_name=name), error.status
@@ -46,11 +45,10 @@ def put_secret(environment_id: str) -> ResponseReturnValue:
 
 
 @bp.post("/<environment_id>/secrets/<name>/delete")
-@roles.needs("editor")
 def delete_secret(environment_id: str, name: str) -> ResponseReturnValue:
     """Remove a secret that no deployed pipeline uses."""
     try:
-        secret_store.delete(environment_id, name, roles.actor())
+        secret_store.delete(environment_id, name, access.actor())
     except SignalboxError as error:
         return _page(environment_id, error), error.status
     flash(f"Removed the secret {name}.", "good")
@@ -58,7 +56,6 @@ def delete_secret(environment_id: str, name: str) -> ResponseReturnValue:
 
 
 @bp.post("/<environment_id>/certificates")
-@roles.needs("editor")
 def put_certificate(environment_id: str) -> ResponseReturnValue:
     """A new certificate, or (``replace``) another file for one."""
     name = request.form.get("name", "").strip()
@@ -69,7 +66,7 @@ def put_certificate(environment_id: str) -> ResponseReturnValue:
         # One byte more than there may be, so that what is too large is seen to be.
         data = file.stream.read(MAX_FILE_BYTES + 1)
         _, outcome = certificate_store.put(
-            environment_id, name, file.filename, data, roles.actor(), only_new="replace" not in request.form
+            environment_id, name, file.filename, data, access.actor(), only_new="replace" not in request.form
         )
     except SignalboxError as error:
         return _page(environment_id, error, certificate_name=name), error.status
@@ -77,11 +74,10 @@ def put_certificate(environment_id: str) -> ResponseReturnValue:
 
 
 @bp.post("/<environment_id>/certificates/<name>/delete")
-@roles.needs("editor")
 def delete_certificate(environment_id: str, name: str) -> ResponseReturnValue:
     """Remove a certificate that no deployed pipeline uses."""
     try:
-        certificate_store.delete(environment_id, name, roles.actor())
+        certificate_store.delete(environment_id, name, access.actor())
     except SignalboxError as error:
         return _page(environment_id, error), error.status
     flash(f"Removed the certificate {name}.", "good")

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from flask import Blueprint, current_app, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from app import retention_preview, server_settings
+from app import access, retention_preview, server_settings
 from app.errors import ConflictError, Detail, InvalidInputError, SignalboxError
-from app.pages import questions, roles, words
+from app.pages import questions, words
 from app.retention_preview import Loss
 from app.server_settings import TABLE
 
@@ -35,14 +35,12 @@ bp = Blueprint("settings", __name__, url_prefix="/settings")
 
 
 @bp.get("")
-@roles.needs("admin")
 def index() -> ResponseReturnValue:
     """All of them, with when each was changed and by whom."""
     return _page({name: str(value) for name, value in server_settings.values().items()})
 
 
 @bp.post("")
-@roles.needs("admin")
 def save() -> ResponseReturnValue:
     """Change those that were changed in the form; of the others, somebody else's change stays."""
     typed = {each.name: request.form.get(each.name, "").strip()[:100] for each in TABLE}
@@ -59,7 +57,7 @@ def save() -> ResponseReturnValue:
                 button="Save, and remove that",
                 back=url_for("pages.settings.index"),
             )
-        server_settings.update(roles.actor(), wanted)
+        server_settings.update(access.actor(), wanted)
     except (ConflictError, InvalidInputError) as error:
         return _page(typed, error), error.status
     labels = [each.label for each in TABLE if each.name in wanted]

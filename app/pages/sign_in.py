@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hmac
 from datetime import timedelta
-from typing import Any
 from urllib.parse import urlsplit
 
 from flask import Blueprint, Flask, g, redirect, render_template, request, session, url_for
@@ -12,12 +11,11 @@ from flask.typing import ResponseReturnValue
 from flask_login import current_user, login_user, logout_user
 from sqlalchemy.exc import SQLAlchemyError
 
-from app import accounts, first_account
+from app import access, accounts, first_account
 from app.database import snapshot
 from app.errors import InvalidInputError, TooManyRequestsError, UnauthorizedError, UnavailableError
 from app.extensions import login_manager
 from app.models import Account
-from app.pages import roles
 
 SESSION_LIFETIME = timedelta(hours=12)
 """Counted from the last request, and an open live page makes one every few minutes."""
@@ -28,7 +26,7 @@ bp = Blueprint("sign_in", __name__)
 def init_app(app: Flask) -> None:
     """Tell Flask-Login how a session finds its account."""
     app.config["PERMANENT_SESSION_LIFETIME"] = SESSION_LIFETIME
-    login_manager.user_loader(_account_of)
+    login_manager.user_loader(account_of)
 
 
 @bp.get("/sign-in")
@@ -61,19 +59,17 @@ def sign_in() -> ResponseReturnValue:
 def sign_out() -> ResponseReturnValue:
     """End the account's sessions: this browser's cookie is worth nothing from now on, wherever a copy of it is."""
     if current_user.is_authenticated:
-        accounts.end_sessions(current_user.id, roles.actor())
+        accounts.end_sessions(current_user.id, access.actor())
     logout_user()
     session.clear()
     return redirect(url_for("sign_in.form"))
 
 
-def require_account() -> ResponseReturnValue | None:
+def send_to_form() -> ResponseReturnValue:
     """Send whoever has not signed in to the form; a script of a page gets a 401 instead.
 
     :raises UnauthorizedError: for the addresses that only scripts ask for.
     """
-    if current_user.is_authenticated:
-        return None
     if (request.endpoint or "").endswith((".events", ".rows")):
         raise UnauthorizedError("You are signed out; sign in again.")
     back = request.full_path.rstrip("?") if request.method == "GET" else None
@@ -98,8 +94,8 @@ def _form(wanted: str, email: str = "", sentence: str | None = None) -> str:
     return render_template("sign_in.html", next=wanted, email=email, sentence=sentence)
 
 
-def _account_of(cookie_id: str) -> Any:
-    """The account that a session cookie names, unless its sessions have been ended since."""
+def account_of(cookie_id: str) -> Account | None:
+    """The account that a session cookie names, unless its sessions have been ended since or nobody may use it."""
     if g.get("database_is_away"):
         return None  # the error page asks again; it must not fail as well
     account_id, _, session_key = cookie_id.partition(".")
@@ -112,4 +108,4 @@ def _account_of(cookie_id: str) -> Any:
         raise
     if account is None or not hmac.compare_digest(account.session_key.encode(), session_key.encode()):
         return None
-    return account
+    return account if account.disabled_at is None else None

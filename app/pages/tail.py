@@ -5,20 +5,18 @@ from __future__ import annotations
 from flask import Blueprint, jsonify, request, url_for
 from flask.typing import ResponseReturnValue
 
-from app import tail_stream, taps
+from app import access, tail_stream, taps
 from app.errors import NotFoundError, SignalboxError
-from app.pages import roles
 from app.push.taps import Tap
 
 bp = Blueprint("tail", __name__, url_prefix="/pipelines/<pipeline_id>/tail")
 
 
 @bp.post("")
-@roles.needs("editor")
 def start(pipeline_id: str) -> ResponseReturnValue:
     """Ask a node; ``{events, stop}``, the addresses to read and to stop at, or ``{error}`` for the page."""
     try:
-        tap = taps.start(pipeline_id, request.form.get("component_id", ""), roles.actor())
+        tap = taps.start(pipeline_id, request.form.get("component_id", ""), access.actor())
     except SignalboxError as error:
         return jsonify(error=error.sentence), error.status
     events, stop = (
@@ -29,14 +27,12 @@ def start(pipeline_id: str) -> ResponseReturnValue:
 
 
 @bp.get("/<request_id>/events")
-@roles.needs("editor")
 def events(pipeline_id: str, request_id: str) -> ResponseReturnValue:
     """What comes, as server-sent events."""
-    return tail_stream.response(_of(pipeline_id, request_id))
+    return tail_stream.response(_of(pipeline_id, request_id), access.still_allowed())
 
 
 @bp.post("/<request_id>/stop")
-@roles.needs("editor")
 def stop(pipeline_id: str, request_id: str) -> ResponseReturnValue:
     """End it."""
     taps.stop(_of(pipeline_id, request_id).request_id)

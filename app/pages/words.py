@@ -12,8 +12,9 @@ from typing import Any
 
 from flask import Flask, current_app, request, url_for
 
+from app import access
 from app.clock import rfc3339
-from app.pages import bars, roles
+from app.pages import bars
 from app.switchboard_process import switchboard
 
 _FILES_READ = re.compile(r"\AFailed to load \[[^\]\n]*\][\s:-]*")
@@ -32,7 +33,9 @@ def init_app(app: Flask) -> None:
     app.add_template_filter(pretty_json)
     app.add_template_global(asset)
     app.add_template_global(bars.segments, "bar_segments")
-    app.add_template_global(roles.may)
+    app.add_template_global(access.may)
+    app.add_template_global(access.may_overall)
+    app.add_template_global(access.may_somewhere)
     app.add_template_global(section)
     app.add_template_global(unknown_since)
 

@@ -145,7 +145,7 @@ def test_an_api_token_is_stored_as_its_digest_only(app: Flask) -> None:
         secret = minted.text.rpartition("_")[2]
         assert secret not in str(vars(row))
         token = accounts.authenticate_api(f"Bearer {minted.text}")
-        assert (token.name, token.role, token.environment_id) == ("deploys", "editor", None)
+        assert (token.kind, token.name, token.role, token.grants) == ("token", "deploys", "editor", {})
 
 
 def test_an_api_token_that_could_never_be_used_is_refused(app: Flask) -> None:

@@ -11,7 +11,8 @@ import pytest
 from flask import abort
 from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
-from app import create_app
+from app import access, create_app
+from app.access_rules import PUBLIC
 from app.config import Settings
 from tests.app.pages.test_errors import CODES, FROM_HERE
 from tests.app.test_secrets import pem
@@ -233,7 +234,8 @@ def test_axe_finds_nothing_serious_where_something_is_broken(page: Page, broken:
 def test_axe_finds_nothing_serious_on_the_page_of_any_error(page: Page, server: Server) -> None:
     """As the application draws it, with and without a form that can be sent again; in the server's style."""
     app = create_app(Settings.from_environ(server.settings))
-    app.add_url_rule("/broken/<int:code>", methods=["GET", "POST"], view_func=lambda code: abort(code))
+    app.add_url_rule("/broken/<int:code>", "broken", lambda code: abort(code), methods=["GET", "POST"])
+    access.list_endpoint(app, "broken", PUBLIC)
     app.config["WTF_CSRF_ENABLED"] = False
     typed = {"name": "staging", "config_yaml": YAML + "# " + "long " * 90}
 

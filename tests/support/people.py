@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from flask import Flask
+from flask import Flask, session
 from flask.testing import FlaskClient
+from flask_login import login_user
 from sqlalchemy import insert, inspect, select
 from sqlalchemy.orm import Session
 
@@ -76,3 +77,13 @@ def _row_of(email: str) -> dict[str, Any]:
     if account is None:
         return {}
     return {attribute.key: getattr(account, attribute.key) for attribute in inspect(Account).column_attrs}
+
+
+def sign_in_as(app: Flask, client: FlaskClient, account_id: str) -> None:
+    """Let *client* have a session of the account, whose password nobody need know."""
+    with app.test_request_context("/"):
+        account = snapshot(lambda session: session.get_one(Account, account_id))
+        login_user(account)
+        cookie = {**session}
+    with client.session_transaction() as stored:
+        stored.update(cookie)

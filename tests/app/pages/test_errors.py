@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from flask import Flask, abort
 
+from app import access
+from app.access_rules import PUBLIC
 from app.database import db
 from tests.app.pages.conftest import YAML, SignIn, Visitor
 
@@ -30,7 +32,8 @@ def take_database_away(app: Flask, content: bytes | None = None) -> None:
 @pytest.mark.parametrize("code", CODES)
 def test_each_status_has_a_page_that_says_what_to_do(app: Flask, code: int) -> None:
     """Title, sentence, advice and a way on; with nothing of the stack and without signing in."""
-    app.add_url_rule("/broken", view_func=lambda: abort(code))
+    app.add_url_rule("/broken", "broken", lambda: abort(code))
+    access.list_endpoint(app, "broken", PUBLIC)
     answer = app.test_client().get("/broken")
     assert answer.status_code == code
     assert f"Error {code}" in answer.text
@@ -41,7 +44,8 @@ def test_each_status_has_a_page_that_says_what_to_do(app: Flask, code: int) -> N
 
 @pytest.mark.parametrize("code", CODES)
 def test_the_api_answers_json_as_before(app: Flask, code: int) -> None:
-    app.add_url_rule("/api/v1/broken", view_func=lambda: abort(code))
+    app.add_url_rule("/api/v1/broken", "broken", lambda: abort(code))
+    access.list_endpoint(app, "broken", PUBLIC)
     answer = app.test_client().get("/api/v1/broken")
     assert answer.status_code == code
     assert list(answer.get_json()) == ["error"]
