@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from flask import Flask, current_app, g, request
+from flask import Flask, current_app, g, request, session
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
@@ -120,7 +120,7 @@ def still_allowed() -> Callable[[], bool]:
     account_of, cookie = _state().account_of, None
     header = request.headers.get("Authorization")
     if known.kind == "account":
-        cookie = current_user.get_id()
+        cookie = session["_user_id"]  # Flask-Login's name for it
 
     def look() -> bool:
         try:

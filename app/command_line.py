@@ -5,25 +5,22 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from functools import wraps
-from typing import ParamSpec, TextIO, TypeVar
+from typing import TextIO
 
 import click
 from flask import Flask, current_app
 from flask.cli import AppGroup, with_appcontext
-from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from app import accounts, audit_chain, doctor, environments, first_account, reencryption, setup_code
+from app.account_commands import account as account_group
+from app.account_commands import typed_password
 from app.audit import COMMAND_LINE
 from app.clock import rfc3339, utc_now
+from app.command_errors import in_one_sentence
 from app.database import db
-from app.errors import SignalboxError
 from app.principal import ROLES
-
-Parameters = ParamSpec("Parameters")
-Result = TypeVar("Result")
 
 _SPAN = re.compile(r"(\d{1,6})([smhdw]?)")
 """A number and its unit; days where there is none."""
@@ -41,48 +38,27 @@ SHOWN_EVERY = 100
 def register_commands(app: Flask) -> None:
     """Give *app* its commands."""
     app.cli.add_command(admin)
+    app.cli.add_command(account_group)
     app.cli.add_command(api_token)
     app.cli.add_command(secrets)
     app.cli.add_command(audit)
     app.cli.add_command(examine_surroundings)
 
 
-def _in_one_sentence(command: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Say what could not be done on standard error and exit with 1, without a trace."""
-
-    @wraps(command)
-    def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
-        try:
-            return command(*args, **kwargs)
-        except SignalboxError as error:
-            raise click.ClickException(error.sentence) from error
-        except (OperationalError, ProgrammingError) as error:
-            raise click.ClickException(
-                f"Cannot use the database ({str(error.orig).splitlines()[0]});"
-                " has its schema been made with: flask --app wsgi db upgrade ?"
-            ) from error
-
-    return run
-
-
 @admin.command("create")
 @click.argument("email")
-@_in_one_sentence
+@in_one_sentence
 def create_admin(email: str) -> None:
     """Make an account that may do everything.
 
     Asks for the password on a terminal; else reads it as one line from standard input.
     """
-    if sys.stdin.isatty():
-        password = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
-    else:
-        password = sys.stdin.readline().rstrip("\r\n")
-    account = accounts.create_account(email, password, "admin", COMMAND_LINE)
+    account = accounts.create_account(email, typed_password(), "admin", COMMAND_LINE)
     click.echo(f"Made the account {account.email}.", err=True)
 
 
 @admin.command("setup-code")
-@_in_one_sentence
+@in_one_sentence
 def show_setup_code() -> None:
     """Print the code with which the page /setup makes the first account; changes nothing."""
     if not first_account.is_needed():
@@ -98,7 +74,7 @@ def show_setup_code() -> None:
 @click.option(
     "--expires", metavar="D", help="Such as 12h, 30d, 2027-01-31 or 2027-01-31T12:00:00Z; default never."
 )
-@_in_one_sentence
+@in_one_sentence
 def create_api_token(name: str, role: str, environment: str | None, expires: str | None) -> None:
     """Make an API token and print it, and nothing else, on standard output."""
     minted = accounts.create_api_token(
@@ -112,7 +88,7 @@ def create_api_token(name: str, role: str, environment: str | None, expires: str
 
 
 @secrets.command("reencrypt")
-@_in_one_sentence
+@in_one_sentence
 def reencrypt_secrets() -> None:
     """Encrypt all secrets and certificates with the first of the keys in SIGNALBOX_ENCRYPTION_KEY.
 
@@ -140,7 +116,7 @@ def reencrypt_secrets() -> None:
 @click.option(
     "--file", type=click.File(encoding="utf-8"), help="Verify an exported chain (- for standard input)."
 )
-@_in_one_sentence
+@in_one_sentence
 def verify_audit(head: str | None, file: TextIO | None) -> None:
     """Compute the chain of the audit log anew; exit with 1 and the first broken place if it does not hold.
 
@@ -165,7 +141,7 @@ def verify_audit(head: str | None, file: TextIO | None) -> None:
 
 @audit.command("export")
 @click.option("--after", type=click.IntRange(min=0), default=0, help="Only entries behind this number.")
-@_in_one_sentence
+@in_one_sentence
 def export_audit(after: int) -> None:
     """Print the chain on standard output: one JSON object a line, oldest first, each with its number and hash."""
     for link in audit_chain.read(after):

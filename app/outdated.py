@@ -10,6 +10,7 @@ from sqlalchemy.orm import aliased
 from app.ids import first_id_at
 from app.metrics_points import POINTS_A_BLOCK
 from app.models import (
+    AccountSession,
     ChannelSpan,
     Deployment,
     DeploymentNode,
@@ -122,6 +123,16 @@ def webhook_deliveries(before: datetime) -> Select[str]:
     return select(WebhookDelivery.id).where(
         WebhookDelivery.id < first_id_at(before), WebhookDelivery.status != "PENDING"
     )
+
+
+def sessions(idle_before: datetime | None = None, begun_before: datetime | None = None) -> Select[str]:
+    """Sessions of people that were last used before the one moment, or began before the other."""
+    conditions = []
+    if idle_before is not None:
+        conditions.append(AccountSession.last_seen_at < idle_before)
+    if begun_before is not None:
+        conditions.append(AccountSession.created_at < begun_before)
+    return select(AccountSession.id).where(or_(*conditions))
 
 
 def nodes(before: datetime) -> Select[str]:

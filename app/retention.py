@@ -14,12 +14,13 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from agent.protocol import CloseCode
-from app import audit, enrollment, metrics_history, outdated, server_settings
+from app import audit, enrollment, metrics_history, outdated, server_settings, sessions
 from app.audit import Actor
 from app.clock import utc_now
 from app.database import snapshot, transaction
 from app.metrics_points import DAY, HOUR, MINUTE
 from app.models import (
+    AccountSession,
     ChannelSpan,
     Deployment,
     DeploymentNode,
@@ -78,6 +79,7 @@ def steps(kept: dict[str, int], now: datetime) -> dict[str, Step]:
         "versions": _versions(kept["versionsKept"]),
         "channels": _channels(ago("channelHistoryDays")),
         "webhook deliveries": _deliveries(ago("webhookDeliveryDays")),
+        "sessions": _sessions(*sessions.last_moments(now, kept["sessionIdleHours"], kept["sessionDays"])),
     }
 
 
@@ -212,6 +214,15 @@ def _deliveries(before: datetime) -> Step:
     def step(session: Session) -> int:
         ids = list(session.scalars(outdated.webhook_deliveries(before).limit(ROWS_A_STEP)))
         session.execute(delete(WebhookDelivery).where(WebhookDelivery.id.in_(ids)))
+        return len(ids)
+
+    return step
+
+
+def _sessions(idle_before: datetime, begun_before: datetime) -> Step:
+    def step(session: Session) -> int:
+        ids = list(session.scalars(outdated.sessions(idle_before, begun_before).limit(ROWS_A_STEP)))
+        session.execute(delete(AccountSession).where(AccountSession.id.in_(ids)))
         return len(ids)
 
     return step

@@ -78,6 +78,10 @@ def _query(name: str, value: int, now: datetime) -> Select[*tuple[Any, ...]] | N
             return outdated.channels(ago)
         case "webhookDeliveryDays":
             return outdated.webhook_deliveries(ago)
+        case "sessionIdleHours":
+            return outdated.sessions(idle_before=now - timedelta(hours=value))
+        case "sessionDays":
+            return outdated.sessions(begun_before=ago)
     return None
 
 

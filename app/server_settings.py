@@ -31,6 +31,7 @@ CHANGED = "settings.update"
 """The audit log's word for it."""
 ENTRIES_READ = 500
 """How far back it is looked for who changed a setting."""
+MOST_SESSION_DAYS = 90
 SPREAD_MS_PER_NODE = 1
 """A change reaches the whole fleet at once; its fetches are spread so that no second has more than a thousand."""
 
@@ -189,6 +190,24 @@ TABLE = (
         14,
     ),
     Described(
+        "sessionIdleHours",
+        "Sessions that nobody uses",
+        "After how long without a request whoever has signed in must do so again; an open live page makes requests.",
+        "hours",
+        1,
+        24 * 30,
+        12,
+    ),
+    Described(
+        "sessionDays",
+        "Sessions",
+        "After how long whoever has signed in must do so again, however busy they were.",
+        "days",
+        1,
+        MOST_SESSION_DAYS,
+        14,
+    ),
+    Described(
         "unseenNodeDays",
         "Remove nodes not seen",
         "Nodes not heard of for so many days are deleted, as in a group that scales by itself; 0 keeps all.",
@@ -231,6 +250,15 @@ def values() -> dict[str, int]:
     query = select(Setting.name, Setting.value)
     changed: dict[str, Any] = dict(snapshot(lambda session: session.execute(query).all()))
     return {each.name: int(changed.get(each.name, each.default_of(settings))) for each in TABLE}
+
+
+def values_in(session: Session, *wanted: str) -> tuple[int, ...]:
+    """Some settings as they are for *session*'s transaction, in the order in which they are *wanted*."""
+    settings: Settings = current_app.extensions["settings"]
+    query = select(Setting.name, Setting.value).where(Setting.name.in_(wanted))
+    changed: dict[str, Any] = dict(iter(session.execute(query)))
+    defaults = {each.name: each.default_of(settings) for each in TABLE if each.name in wanted}
+    return tuple(int(changed.get(name, defaults[name])) for name in wanted)
 
 
 def last_changes() -> dict[str, Change]:

@@ -1,6 +1,7 @@
 """The tables, one module for each thing. Importing this package makes all of them known to Alembic."""
 
 from app.models.account import Account, AccountGrant, ApiToken
+from app.models.account_session import AccountSession
 from app.models.action import ActionBatch, NodeAction
 from app.models.audit import AuditEntry, AuditHead
 from app.models.deployment import Deployment, DeploymentNode
@@ -16,6 +17,7 @@ from app.models.webhook import Lease, Notice, Webhook, WebhookDelivery
 __all__ = [
     "Account",
     "AccountGrant",
+    "AccountSession",
     "ActionBatch",
     "ApiToken",
     "AuditEntry",

@@ -29,7 +29,7 @@ class OverallRole(TypeDecorator[Role]):
 
 
 class Account(Base, UserMixin):  # type: ignore[misc]
-    """A person who signs in with a password."""
+    """A person who operates the fleet."""
 
     __tablename__ = "account"
 
@@ -37,10 +37,11 @@ class Account(Base, UserMixin):  # type: ignore[misc]
     email: Mapped[str] = mapped_column(String(253), unique=True)
     """Lower case."""
     password_hash: Mapped[str] = mapped_column(String(100))
+    """Empty for who has no password here."""
     role: Mapped[Role | None] = mapped_column(OverallRole, nullable=False)
     """In every environment and outside of them; ``None``: only in those of ``grants``."""
     session_key: Mapped[str] = mapped_column(String(32))
-    """Part of every session cookie; a new one ends all sessions."""
+    """Part of every session cookie of the release before, whose workers run on during an upgrade. To be removed."""
     created_at: Mapped[Moment]
     last_login_at: Mapped[Moment | None]
     disabled_at: Mapped[Moment | None]
@@ -49,10 +50,6 @@ class Account(Base, UserMixin):  # type: ignore[misc]
         lazy="selectin", cascade="all, delete-orphan", passive_deletes=True
     )
     """Read with the account: each request asks what it may do."""
-
-    def get_id(self) -> str:
-        """What the session cookie carries."""
-        return f"{self.id}.{self.session_key}"
 
 
 class AccountGrant(Base):

@@ -136,6 +136,8 @@ class SettingsChanges(Changes):
     versions_kept: Interval = 1
     channel_history_days: Interval = 1
     webhook_delivery_days: Interval = 1
+    session_idle_hours: Interval = 1
+    session_days: Interval = 1
     unseen_node_days: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
 
 

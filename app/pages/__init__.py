@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from flask import Blueprint, Flask
 
-from app import first_account
+from app import first_account, sign_in_limits
 from app.pages import (
+    account,
     actions,
     adoption,
     audit,
@@ -46,6 +47,7 @@ def init_app(app: Flask) -> None:
     editor.init_app(app)
 
     sign_in.init_app(app)
+    sign_in_limits.init_app(app, app.extensions["settings"].redis_prefix)
     app.register_blueprint(sign_in.bp)
     first_account.init_app(app)
     app.register_blueprint(setup.bp)
@@ -70,6 +72,7 @@ def init_app(app: Flask) -> None:
         audit,
         webhooks,
         settings,
+        account,
     ):
         pages.register_blueprint(module.bp)
     app.register_blueprint(pages)

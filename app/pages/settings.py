@@ -26,6 +26,8 @@ REMOVED = {
     "versionsKept": ("version",),
     "webhookDeliveryDays": ("webhook delivery", "webhook deliveries"),
     "channelHistoryDays": ("entry on push channels", "entries on push channels"),
+    "sessionIdleHours": ("session",),
+    "sessionDays": ("session",),
     "unseenNodeDays": ("node",),
 }
 """What each setting that keeps less removes, one and many."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, redirect, render_template, request, session, url_for
+from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
-from flask_login import login_user
 
-from app import accounts, first_account
+from app import first_account, passwords
 from app.errors import ConflictError, InvalidInputError, SignalboxError, TooManyRequestsError
-from app.pages import security
+from app.pages import security, sign_in
 
 bp = Blueprint("setup", __name__)
 bp.after_request(security.keep_private)
@@ -39,11 +38,8 @@ def create() -> ResponseReturnValue:
     except ConflictError as error:
         return render_template("setup_taken.html", sentence=error.sentence), error.status
     except (InvalidInputError, TooManyRequestsError) as error:
-        return _page(error), error.status
-    session.clear()
-    session.permanent = True
-    login_user(account)
-    return redirect(url_for("pages.fleet.index"))
+        return sign_in.refusal(_page(error), error)
+    return sign_in.enter(account, "setup", url_for("pages.fleet.index"))
 
 
 def _page(problem: SignalboxError | None = None) -> str:
@@ -54,5 +50,5 @@ def _page(problem: SignalboxError | None = None) -> str:
         wrong={detail["field"]: detail["message"] for detail in problem.details} if problem else {},
         code=request.form.get("code", ""),
         email=request.form.get("email", ""),
-        least=accounts.LEAST_PASSWORD_CHARACTERS,
+        least=passwords.LEAST_PASSWORD_CHARACTERS,
     )

@@ -2,30 +2,49 @@
 
 from __future__ import annotations
 
-import hmac
 from datetime import timedelta
+from typing import Final
 from urllib.parse import urlsplit
 
-from flask import Blueprint, Flask, g, redirect, render_template, request, session, url_for
+from flask import (
+    Blueprint,
+    Flask,
+    Response,
+    g,
+    make_response,
+    redirect,
+    render_template,
+    request,
+    session,
+    url_for,
+)
 from flask.typing import ResponseReturnValue
-from flask_login import current_user, login_user, logout_user
+from flask_login import UserMixin, current_user, login_user, logout_user
 from sqlalchemy.exc import SQLAlchemyError
 
-from app import access, accounts, first_account
-from app.database import snapshot
-from app.errors import InvalidInputError, TooManyRequestsError, UnauthorizedError, UnavailableError
+from app import access, first_account, known_devices, passwords, sessions
+from app.errors import (
+    InvalidInputError,
+    SignalboxError,
+    TooManyRequestsError,
+    UnauthorizedError,
+    UnavailableError,
+)
 from app.extensions import login_manager
 from app.models import Account
+from app.pages import security
+from app.server_settings import MOST_SESSION_DAYS
+from app.sessions import Method, Origin
 
-SESSION_LIFETIME = timedelta(hours=12)
-"""Counted from the last request, and an open live page makes one every few minutes."""
+COOKIE_LIFETIME: Final = timedelta(days=MOST_SESSION_DAYS)
+"""Counted from the last request. When a session expires is decided by the server (``sessions``)."""
 
 bp = Blueprint("sign_in", __name__)
 
 
 def init_app(app: Flask) -> None:
     """Tell Flask-Login how a session finds its account."""
-    app.config["PERMANENT_SESSION_LIFETIME"] = SESSION_LIFETIME
+    app.config["PERMANENT_SESSION_LIFETIME"] = COOKIE_LIFETIME
     login_manager.user_loader(account_of)
 
 
@@ -46,26 +65,61 @@ def sign_in() -> ResponseReturnValue:
     email = request.form.get("email", "").strip()
     wanted = safe_next(request.form.get("next"))
     try:
-        account = accounts.sign_in(email, request.form.get("password", ""), request.remote_addr)
+        account = passwords.sign_in(email, request.form.get("password", ""), request.remote_addr, _device())
     except (UnauthorizedError, InvalidInputError, TooManyRequestsError) as error:
-        return _form(wanted, email, error.sentence), error.status
-    session.clear()
-    session.permanent = True
-    login_user(account)
-    return redirect(wanted)
+        return refusal(_form(wanted, email, error.sentence), error)
+    return enter(account, "password", wanted)
 
 
 @bp.post("/sign-out")
 def sign_out() -> ResponseReturnValue:
-    """End the account's sessions: this browser's cookie is worth nothing from now on, wherever a copy of it is."""
+    """End this session: the browser's cookie is worth nothing from now on, wherever a copy of it is."""
     if current_user.is_authenticated:
-        accounts.end_sessions(current_user.id, access.actor())
+        sessions.sign_out(current_user.id, own_session_id(), access.actor())
     logout_user()
     session.clear()
     return redirect(url_for("sign_in.form"))
 
 
-def send_to_form() -> ResponseReturnValue:
+def enter(account: Account, method: Method, wanted: str) -> Response:
+    """Begin a session of *account* in this browser, which is known from now on, and go to *wanted*."""
+    token = sessions.begin(account, method, origin())
+    session.clear()
+    session.permanent = True
+    login_user(_Session(token))
+    answer = make_response(redirect(wanted))
+    answer.set_cookie(
+        known_devices.COOKIE,
+        _device().with_account(account.id).to_cookie(),
+        max_age=known_devices.COOKIE_SECONDS,
+        path=url_for("sign_in.form"),
+        secure=security.is_https(),
+        httponly=True,
+        samesite="Lax",
+    )
+    return answer
+
+
+def refusal(page: str, error: SignalboxError) -> Response:
+    """*page* as the answer to what *error* refuses."""
+    answer = make_response(page, error.status)
+    if error.retry_after is not None:
+        answer.headers["Retry-After"] = str(error.retry_after)
+    return answer
+
+
+def origin() -> Origin:
+    """Where the present request comes from."""
+    return Origin(request.remote_addr, request.user_agent.string)
+
+
+def own_session_id() -> str:
+    """The session with which the present request comes; somebody has signed in."""
+    found: str = g.own_session_id
+    return found
+
+
+def send_to_form() -> ResponseReturnValue | None:
     """Send whoever has not signed in to the form; a script of a page gets a 401 instead.
 
     :raises UnauthorizedError: for the addresses that only scripts ask for.
@@ -94,18 +148,28 @@ def _form(wanted: str, email: str = "", sentence: str | None = None) -> str:
     return render_template("sign_in.html", next=wanted, email=email, sentence=sentence)
 
 
-def account_of(cookie_id: str) -> Account | None:
-    """The account that a session cookie names, unless its sessions have been ended since or nobody may use it."""
+class _Session(UserMixin):  # type: ignore[misc]
+    """What Flask-Login puts into the cookie: a session's token, not an account."""
+
+    def __init__(self, token: str) -> None:
+        self.id = token
+
+
+def _device() -> known_devices.Device:
+    return known_devices.read(request.cookies.get(known_devices.COOKIE))
+
+
+def account_of(token: str) -> Account | None:
+    """The account whose session the cookie names, unless that has been ended since or nobody may use it."""
     if g.get("database_is_away"):
         return None  # the error page asks again; it must not fail as well
-    account_id, _, session_key = cookie_id.partition(".")
     try:
-        # In a transaction of its own: what the request reads later must not be as old as this (hazard 6).
-        account = snapshot(lambda session: session.get(Account, account_id))
+        found = sessions.find(token, origin())
     except (SQLAlchemyError, UnavailableError):
         if g.get("shows_an_error"):
             return None  # of another kind, whose page would rather know, but can do without
         raise
-    if account is None or not hmac.compare_digest(account.session_key.encode(), session_key.encode()):
+    if found is None:
         return None
-    return account if account.disabled_at is None else None
+    g.own_session_id = found.session.id
+    return found.account

@@ -11,7 +11,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy.orm import Session
 
-from app import access, access_objects, accounts, create_app, environments, taps
+from app import access, access_objects, accounts, create_app, environments, sessions, taps
 from app.access_rules import RULES, Scope
 from app.audit import COMMAND_LINE
 from app.clock import utc_now
@@ -439,7 +439,7 @@ def test_who_has_no_overall_role_sees_the_environments_of_the_grants_alone() -> 
         ({"role": None}, 200),  # that of the grant is left
         ({"grants": []}, 200),  # that overall is left
         ({"disabled_at": utc_now()}, 401),
-        ({"session_key": "another"}, 401),
+        ({"sessions": "ended"}, 401),
     ],
 )
 def test_an_open_page_ends_with_what_allowed_it(
@@ -459,7 +459,10 @@ def test_an_open_page_ends_with_what_allowed_it(
     def work(session: Session) -> None:
         account = session.get_one(Account, account_id)
         for name, value in change.items():
-            setattr(account, name, value)
+            if name == "sessions":
+                sessions.remove(session, account_id)
+            else:
+                setattr(account, name, value)
 
     with world.app.app_context():
         transaction(work)

@@ -6,7 +6,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import select
 
-from app import accounts, first_account
+from app import accounts, first_account, passwords
 from app.audit import COMMAND_LINE
 from app.database import db
 from app.errors import ConflictError, InvalidInputError, SignalboxError, TooManyRequestsError
@@ -23,7 +23,7 @@ def test_whoever_has_the_code_makes_it_and_is_an_admin(app: Flask) -> None:
         assert first_account.is_needed()
         first_account.create("Ada@example.org", PASSWORD, first_account.current_code(), "192.0.2.7")
         assert not first_account.is_needed()
-        account = accounts.sign_in("ada@example.org", PASSWORD)
+        account = passwords.sign_in("ada@example.org", PASSWORD)
         entry = db.session.scalars(select(AuditEntry).where(AuditEntry.action == "account.create")).one()
         assert account.role == "admin"
         assert (entry.actor, entry.address) == ("setup page", "192.0.2.7")
@@ -33,7 +33,7 @@ def test_a_wrong_code_is_refused_before_anything_is_hashed(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And before the address or the password is looked at."""
-    monkeypatch.setattr(accounts, "_in_turn", lambda _function: pytest.fail("it was hashed"))
+    monkeypatch.setattr(passwords, "in_turn", lambda _function: pytest.fail("it was hashed"))
     with app.app_context():
         with pytest.raises(InvalidInputError) as refused:
             first_account.create("nobody", "short", "aaaa-bbbb-cccc-dddd", "192.0.2.7")

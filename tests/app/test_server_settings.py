@@ -31,6 +31,8 @@ ALL = {
     "versionsKept": 100,
     "channelHistoryDays": 14,
     "webhookDeliveryDays": 14,
+    "sessionIdleHours": 12,
+    "sessionDays": 14,
     "unseenNodeDays": 0,
 }
 

@@ -50,6 +50,7 @@ PAGES = {
     "pages.webhooks.index": "/webhooks",
     "pages.webhooks.show": "/webhooks/{webhook}",
     "pages.settings.index": "/settings",
+    "pages.account.index": "/account",
 }
 """By endpoint, an address at which the page has something to show. A new page needs a line here."""
 NO_PAGES = (".events", ".rows", ".export")

@@ -10,24 +10,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from flask import Flask, session
+from flask import Flask
 from flask.testing import FlaskClient
-from flask_login import login_user
 from sqlalchemy import insert, inspect, select
 from sqlalchemy.orm import Session
 
-from app import accounts, audit
+from app import accounts, audit, sessions
 from app.audit import COMMAND_LINE, Actor
 from app.clock import utc_now
 from app.database import snapshot, transaction
-from app.models import Account
+from app.models import Account, AccountSession
+from app.sessions import Origin
 
 _COOKIE = "signalbox_session"
 
 _rows: dict[tuple[str, str, str], dict[str, Any]] = {}
 """The account of who has this address, password and role."""
-_cookies: dict[tuple[str, str], str] = {}
-"""The session of whose account has this id, under this secret key."""
+_cookies: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {}
+"""The cookie of whose account has this id, under this secret key, and the session's row."""
 
 
 def make_account(app: Flask, email: str, password: str, role: str) -> None:
@@ -58,32 +58,48 @@ def admit(app: Flask, client: FlaskClient, email: str, sign_in: Callable[[], obj
         sign_in()
         cookie = client.get_cookie(_COOKIE)
         assert cookie is not None
-        _cookies[session_of] = cookie.value
+        with app.app_context():
+            query = select(AccountSession).where(AccountSession.account_id == account_id)
+            _cookies[session_of] = (
+                cookie.value,
+                _columns(snapshot(lambda session: session.scalars(query).one())),
+            )
         return
+    value, row = _cookies[session_of]
 
     def work(session: Session) -> None:
-        session.get_one(Account, account_id).last_login_at = utc_now()
-        audit.record(session, Actor(email, "127.0.0.1"), "account.sign-in", subject_id=account_id)
+        now = utc_now()
+        session.get_one(Account, account_id).last_login_at = now
+        session.execute(insert(AccountSession).values({**row, "created_at": now, "last_seen_at": now}))
+        actor = Actor(email, "127.0.0.1")
+        audit.record(session, actor, "account.sign-in", subject_id=account_id, method="password")
 
     with app.app_context():
         transaction(work)
-    client.set_cookie(_COOKIE, _cookies[session_of])
+    client.set_cookie(_COOKIE, value)
+
+
+def account_id_of(email: str) -> str:
+    """The id of who is there with that address, in the present application's database."""
+    found: str = _row_of(email)["id"]
+    return found
 
 
 def _row_of(email: str) -> dict[str, Any]:
     """The account's columns; nothing where there is none."""
     query = select(Account).where(Account.email == email)
     account = snapshot(lambda session: session.scalars(query).one_or_none())
-    if account is None:
-        return {}
-    return {attribute.key: getattr(account, attribute.key) for attribute in inspect(Account).column_attrs}
+    return _columns(account) if account is not None else {}
+
+
+def _columns(row: Account | AccountSession) -> dict[str, Any]:
+    return {attribute.key: getattr(row, attribute.key) for attribute in inspect(type(row)).column_attrs}
 
 
 def sign_in_as(app: Flask, client: FlaskClient, account_id: str) -> None:
     """Let *client* have a session of the account, whose password nobody need know."""
-    with app.test_request_context("/"):
+    with app.app_context():
         account = snapshot(lambda session: session.get_one(Account, account_id))
-        login_user(account)
-        cookie = {**session}
+        token = sessions.begin(account, "password", Origin("127.0.0.1"))
     with client.session_transaction() as stored:
-        stored.update(cookie)
+        stored.update({"_user_id": token, "_fresh": True})

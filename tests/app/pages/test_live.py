@@ -11,12 +11,13 @@ import requests
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from app.database import db
-from app.models import Account
+from app import sessions
+from app.audit import COMMAND_LINE
 from app.pages import live
 from app.pages.live import Picture
 from tests.app.pages.conftest import PASSWORD, SignIn, enroll
 from tests.conftest import StartServer
+from tests.support import people
 
 
 def test_a_difference_is_only_what_changed() -> None:
@@ -87,8 +88,7 @@ def test_the_stream_ends_with_the_session(
     stream = events_of(answer)
     assert next(stream)[0] == "change"
     with app.app_context():
-        db.session.execute(db.update(Account).values(session_key="another"))
-        db.session.commit()
+        sessions.end_all(people.account_id_of("admin@example.org"), COMMAND_LINE)
     enroll(app, environment_id, "edge-01")
     assert list(stream) == []
     answer.close()

@@ -193,10 +193,11 @@ DESTRUCTIVE = {
 ASKED = {
     "pages.settings.save", "pages.nodes.save", "pages.environments.allow_keys", "pages.actions.ask",
     "pages.fleet_batches.perform", "pages.pipelines.deploy", "pages.pipelines.rollback",
-    "pages.environments.put_secret", "pages.environments.put_certificate",
+    "pages.environments.put_secret", "pages.environments.put_certificate", "pages.account.end_others",
 }  # fmt: skip
 """Forms whose effect is said on a page before, or beside them."""
 HARMLESS = {
+    "pages.account.change_password", "pages.account.end_session",
     "pages.webhooks.create", "pages.webhooks.enable", "pages.webhooks.resend", "pages.webhooks.send_test",
     "pages.webhooks.update",
     "pages.actions.restart", "pages.actions.retry", "pages.adoption.adopt", "pages.editor.check",

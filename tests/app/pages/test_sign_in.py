@@ -4,11 +4,15 @@ import re
 
 import pytest
 from flask import Flask
+from werkzeug.test import TestResponse
 
+from app import sign_in_limits, tokens
 from app.database import db
-from app.models import Account
+from app.known_devices import COOKIE, Device
+from app.models import AccountSession
 from app.pages.sign_in import safe_next
 from tests.app.pages.conftest import PASSWORD, SignIn, Visitor
+from tests.support import people
 
 
 def test_a_stranger_is_sent_to_the_form_and_from_there_to_where_he_wanted(
@@ -80,20 +84,49 @@ def test_signing_out_ends_the_session_and_needs_a_form(sign_in: SignIn) -> None:
     assert visitor.get("/").status_code == 302
 
 
-def test_a_copied_cookie_is_worth_nothing_after_signing_out(sign_in: SignIn) -> None:
-    """Signing out ends the sessions on the server, not just the cookie in one browser; signing in begins anew."""
-    visitor, thief = sign_in(), sign_in()
+def test_a_copied_cookie_is_worth_nothing_after_signing_out(app: Flask, sign_in: SignIn) -> None:
+    """Signing out ends the session on the server, not just the cookie in one browser; other browsers stay in."""
+    visitor, other, thief = sign_in(), sign_in(), Visitor(app.test_client())
+    cookie = visitor.client.get_cookie("signalbox_session")
+    assert cookie is not None
+    thief.client.set_cookie("signalbox_session", cookie.value)
     assert thief.get("/").status_code == 200
     visitor.post("/sign-out")
     assert thief.get("/").status_code == 302
-    assert sign_in().get("/").status_code == 200
+    assert other.get("/").status_code == 200
 
 
-def test_a_new_session_key_ends_the_sessions_of_an_account(app: Flask, sign_in: SignIn) -> None:
-    """The cookie names the key; with another one in the database it is worth nothing."""
+def test_the_cookie_has_a_token_of_which_only_the_hash_is_stored(app: Flask, sign_in: SignIn) -> None:
+    """Who reads the database cannot make a cookie of it, even with the secret key."""
     visitor = sign_in()
+    with visitor.client.session_transaction() as session:
+        token = session["_user_id"]
+    assert re.fullmatch("sbx_session_[0-9a-f]{32}_[0-9a-f]{64}", token)
     with app.app_context():
-        account = db.session.query(Account).one()
-        account.session_key = "another"
-        db.session.commit()
-    assert visitor.get("/").status_code == 302
+        (row,) = db.session.query(AccountSession).all()
+        assert row.digest == tokens.digest(token)
+        assert token.rpartition("_")[2] not in str(vars(row))
+
+
+def test_a_refused_form_says_when_to_come_back(app: Flask, sign_in: SignIn) -> None:
+    """429 has its Retry-After and a sentence, on the form; and a browser that was signed in before goes on."""
+    sign_in().post("/sign-out")
+    stranger = Visitor(app.test_client())
+
+    def guess(visitor: Visitor, password: str = "not the one it is") -> TestResponse:
+        return visitor.post("/sign-in", "/sign-in", email="admin@example.org", password=password)
+
+    with app.app_context():
+        counted = sign_in_limits.counters("admin@example.org", None, None)
+        for _ in range(sign_in_limits.OF_AN_ACCOUNT.amount):
+            sign_in_limits.sign_in_limits().attempt(counted)
+    answer = guess(stranger, PASSWORD)
+    assert answer.status_code == 429
+    assert 0 < int(answer.headers["Retry-After"]) <= 15 * 60
+    assert "too many attempts" in answer.text
+    assert 'name="password"' in answer.text
+    with app.app_context():
+        stranger.client.set_cookie(
+            COOKIE, Device("d", [people.account_id_of("admin@example.org")]).to_cookie()
+        )
+    assert guess(stranger, PASSWORD).status_code == 302
