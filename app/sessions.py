@@ -138,7 +138,7 @@ def end(account_id: str, session_id: str, actor: Actor) -> None:
         if found is None or found.account_id != account_id:
             raise NotFoundError("There is no such session any more.")
         session.delete(found)
-        audit.record(session, actor, "account.session-end", subject_id=account_id, session=session_id)
+        audit.record(session, actor, "account.session-end", subject_id=account_id, session_id=session_id)
 
     transaction(work)
 
@@ -148,7 +148,7 @@ def sign_out(account_id: str, session_id: str, actor: Actor) -> None:
 
     def work(session: Session) -> None:
         session.execute(delete(AccountSession).where(AccountSession.id == session_id))
-        audit.record(session, actor, "account.sign-out", subject_id=account_id, session=session_id)
+        audit.record(session, actor, "account.sign-out", subject_id=account_id, session_id=session_id)
 
     transaction(work)
 
