@@ -119,7 +119,7 @@ def own_session_id() -> str:
     return found
 
 
-def send_to_form() -> ResponseReturnValue | None:
+def send_to_form() -> ResponseReturnValue:
     """Send whoever has not signed in to the form; a script of a page gets a 401 instead.
 
     :raises UnauthorizedError: for the addresses that only scripts ask for.
