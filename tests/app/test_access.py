@@ -86,7 +86,8 @@ class World:
 
     def path(self, path: str, scope: Scope, environment: str = "here") -> str:
         """An address with the ids of an environment's objects in it."""
-        ids = {**self.ids[environment], "request_id": self.ids[environment]["sample_id"]}
+        ids = {"session_id": "of nobody", **self.ids[environment]}
+        ids["request_id"] = self.ids[environment]["sample_id"]
         if scope is Scope.TAP or "/tail/" in path:
             ids["request_id"] = self.ids[environment]["tap_id"]
         return re.sub(r"<(?:\w+:)?(\w+)>", lambda found: ids[found[1]], path)
