@@ -5,17 +5,20 @@ from __future__ import annotations
 import sys
 
 import click
+from flask import current_app
 from flask.cli import AppGroup
 from sqlalchemy import select
 
-from app import passwords, sessions
+from app import passwords, recovery, sessions
 from app.audit import COMMAND_LINE
+from app.clock import rfc3339
 from app.command_errors import in_one_sentence
+from app.config import Settings
 from app.database import snapshot
 from app.errors import NotFoundError
 from app.models import Account
 
-account = AppGroup("account", help="One account: its password and its sessions.")
+account = AppGroup("account", help="One account: its password, its sessions, and the way back in.")
 
 
 def typed_password() -> str:
@@ -36,6 +39,21 @@ def set_password(email: str) -> None:
     """
     passwords.set_for(email, typed_password(), COMMAND_LINE)
     click.echo("The password was changed, and the account's sessions were ended.", err=True)
+
+
+@account.command("recover")
+@click.argument("email")
+@in_one_sentence
+def recover(email: str) -> None:
+    """Print a code with which an admin signs in once, within ten minutes, on the page /recover.
+
+    Also where local accounts are turned off. Nothing else is printed on standard output.
+    """
+    issued = recovery.issue(email, COMMAND_LINE)
+    settings: Settings = current_app.extensions["settings"]
+    page = f"{settings.public_url}/recover" if settings.public_url else "the page /recover"
+    click.echo(issued.code)
+    click.echo(f"Good once, until {rfc3339(issued.expires_at)}, on {page}", err=True)
 
 
 @account.command("end-sessions")

@@ -13,6 +13,8 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from app import oidc_settings
+from app.oidc_settings import OidcSettings, OidcSettingsError
 from app.push import redis_url
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -72,6 +74,11 @@ class Settings:
     webhook_networks: tuple[IPv4Network | IPv6Network, ...]
     """``SIGNALBOX_WEBHOOK_NETWORKS``: networks, by comma, into which webhooks may go although they are not public,
     also without TLS; default none."""
+    local_accounts: bool
+    """``SIGNALBOX_LOCAL_ACCOUNTS``: ``on`` or ``off``: whether people sign in with passwords; default ``on``."""
+    oidc: OidcSettings | None
+    """``SIGNALBOX_OIDC_ISSUER``: an OpenID Connect provider at which people sign in, with the other variables of this
+    name, see ``oidc_settings.OidcSettings``; default none."""
     log_level: str
     """``SIGNALBOX_LOG_LEVEL``: ``debug``, ``info``, ``warning`` or ``error``; default ``info``."""
 
@@ -120,6 +127,25 @@ class Settings:
         log_level = (text("SIGNALBOX_LOG_LEVEL") or "info").lower()
         if log_level not in ("debug", "info", "warning", "error"):
             raise SettingsError("Cannot start: SIGNALBOX_LOG_LEVEL must be debug, info, warning or error.")
+        local_accounts = (text("SIGNALBOX_LOCAL_ACCOUNTS") or "on").lower()
+        if local_accounts not in ("on", "off"):
+            raise SettingsError("Cannot start: SIGNALBOX_LOCAL_ACCOUNTS must be on or off.")
+        try:
+            oidc = oidc_settings.read(
+                issuer=text("SIGNALBOX_OIDC_ISSUER"),
+                client_id=text("SIGNALBOX_OIDC_CLIENT_ID"),
+                client_secret=text("SIGNALBOX_OIDC_CLIENT_SECRET"),
+                scopes=text("SIGNALBOX_OIDC_SCOPES"),
+                groups_claim=text("SIGNALBOX_OIDC_GROUPS_CLAIM"),
+                roles=text("SIGNALBOX_OIDC_ROLES"),
+                label=text("SIGNALBOX_OIDC_LABEL"),
+            )
+        except OidcSettingsError as error:
+            raise SettingsError(f"Cannot start: {error}") from None
+        if local_accounts == "off" and oidc is None:
+            raise SettingsError(
+                "Cannot start: SIGNALBOX_LOCAL_ACCOUNTS can be off only where SIGNALBOX_OIDC_ISSUER is set."
+            )
         return cls(
             bind=text("SIGNALBOX_BIND") or "127.0.0.1:8000",
             web_concurrency=number("WEB_CONCURRENCY", 2, 1),
@@ -142,6 +168,8 @@ class Settings:
             access_log=text("SIGNALBOX_ACCESS_LOG"),
             agent_file=Path(text("SIGNALBOX_AGENT_FILE") or ROOT / "dist" / "signalbox-agent.pyz").absolute(),
             webhook_networks=_networks(text("SIGNALBOX_WEBHOOK_NETWORKS")),
+            local_accounts=local_accounts == "on",
+            oidc=oidc,
             log_level=log_level,
         )
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
+from flask import current_app
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
@@ -22,12 +23,16 @@ from app.errors import NotFoundError
 from app.ids import new_id
 from app.models import Account, AccountSession
 
-Method = Literal["password", "setup"]
+Method = Literal["password", "setup", "oidc", "recovery"]
 METHODS: Final[dict[Method, str]] = {
     "password": "with a password",
     "setup": "on the first-run page",
+    "oidc": "with single sign-on",
+    "recovery": "with a code from the command line",
 }
 """How somebody can sign in, each with its words."""
+LOCAL: Final = ("password", "setup")
+"""Those that are worth nothing where local accounts are turned off."""
 
 MOST_SESSIONS = 100
 """Of one account; a newer one ends the one that was not used for longest."""
@@ -190,6 +195,8 @@ def last_moments(now: datetime, idle_hours: int, days: int) -> tuple[datetime, d
 
 
 def _is_good(session: Session, found: AccountSession, now: datetime) -> bool:
+    if found.method in LOCAL and not current_app.extensions["settings"].local_accounts:
+        return False
     idle_hours, days = server_settings.values_in(session, "sessionIdleHours", "sessionDays")
     idle_before, begun_before = last_moments(now, idle_hours, days)
     return found.last_seen_at >= idle_before and found.created_at >= begun_before

@@ -11,11 +11,11 @@ import re
 import secrets
 from typing import Literal, NamedTuple
 
-Kind = Literal["node", "enroll", "api", "session"]
+Kind = Literal["node", "enroll", "api", "session", "recover"]
 
 _FOREIGN = re.compile(r"vf_node_[0-9A-Za-z_-]{24,200}")
 """A node token of VectorFlow's; a shorter one could be guessed, and is nobody's."""
-_PATTERN = re.compile(r"sbx_(node|enroll|api|session)_([0-9a-z]{1,32})_([0-9a-f]{64})")
+_PATTERN = re.compile(r"sbx_(node|enroll|api|session|recover)_([0-9a-z]{1,32})_([0-9a-f]{64})")
 
 
 class MintedToken(NamedTuple):

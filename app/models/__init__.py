@@ -7,6 +7,7 @@ from app.models.audit import AuditEntry, AuditHead
 from app.models.deployment import Deployment, DeploymentNode
 from app.models.environment import Environment
 from app.models.history import ChannelSpan, MetricsBlock
+from app.models.identity import AccountIdentity, RecoveryCode
 from app.models.node import Node, NodePipeline
 from app.models.pipeline import Pipeline, PipelineVersion
 from app.models.sample import SampleFailure, SampleRequest, SampleRequestNode, SampleResult
@@ -17,6 +18,7 @@ from app.models.webhook import Lease, Notice, Webhook, WebhookDelivery
 __all__ = [
     "Account",
     "AccountGrant",
+    "AccountIdentity",
     "AccountSession",
     "ActionBatch",
     "ApiToken",
@@ -36,6 +38,7 @@ __all__ = [
     "Notice",
     "Pipeline",
     "PipelineVersion",
+    "RecoveryCode",
     "SampleFailure",
     "SampleRequest",
     "SampleRequestNode",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from flask import Blueprint, Flask
 
 from app import first_account, sign_in_limits
+from app import oidc as oidc_client
 from app.pages import (
     account,
     actions,
@@ -21,9 +22,11 @@ from app.pages import (
     fleet_batches,
     new_pipelines,
     nodes,
+    oidc,
     pipeline_reviews,
     pipeline_versions,
     pipelines,
+    recovery,
     samples,
     security,
     settings,
@@ -48,7 +51,10 @@ def init_app(app: Flask) -> None:
 
     sign_in.init_app(app)
     sign_in_limits.init_app(app, app.extensions["settings"].redis_prefix)
+    oidc_client.init_app(app, app.extensions["settings"].oidc)
     app.register_blueprint(sign_in.bp)
+    app.register_blueprint(oidc.bp)
+    app.register_blueprint(recovery.bp)
     first_account.init_app(app)
     app.register_blueprint(setup.bp)
 

@@ -9,7 +9,7 @@ from flask_login import current_user, logout_user
 from app import access, passwords, sessions
 from app.errors import ConflictError, InvalidInputError, SignalboxError, TooManyRequestsError
 from app.pages import questions, words
-from app.pages.sign_in import own_session_id, refusal
+from app.pages.sign_in import own_session_id, refusal, require_local_accounts, settings
 from app.user_agents import in_words
 
 bp = Blueprint("account", __name__, url_prefix="/account")
@@ -54,7 +54,11 @@ def end_others() -> ResponseReturnValue:
 
 @bp.post("/password")
 def change_password() -> ResponseReturnValue:
-    """Take another password; the other sessions end."""
+    """Take another password; the other sessions end.
+
+    :raises ForbiddenError: local accounts are turned off.
+    """
+    require_local_accounts()
     new = request.form.get("new", "")
     try:
         if new != request.form.get("again", ""):
@@ -85,5 +89,6 @@ def _page(problem: SignalboxError | None = None) -> str:
         in_words=in_words,
         problem=problem,
         wrong={detail["field"]: detail["message"] for detail in problem.details} if problem else {},
+        has_password=bool(current_user.password_hash) and settings().local_accounts,
         least=passwords.LEAST_PASSWORD_CHARACTERS,
     )

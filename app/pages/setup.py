@@ -16,7 +16,7 @@ bp.after_request(security.keep_private)
 @bp.get("/setup")
 def form() -> ResponseReturnValue:
     """The form, and its code in the log; once there is an account the way to sign in."""
-    if not first_account.is_needed():
+    if not first_account.is_needed() or not sign_in.settings().local_accounts:
         return redirect(url_for("sign_in.form"))
     first_account.log_code()
     return _page()
@@ -24,7 +24,11 @@ def form() -> ResponseReturnValue:
 
 @bp.post("/setup")
 def create() -> ResponseReturnValue:
-    """Make the account and sign in with it."""
+    """Make the account and sign in with it.
+
+    :raises ForbiddenError: local accounts are turned off.
+    """
+    sign_in.require_local_accounts()
     typed, password = request.form, request.form.get("password", "")
     try:
         if password != typed.get("again", ""):

@@ -10,6 +10,7 @@ from flask import (
     Blueprint,
     Flask,
     Response,
+    current_app,
     g,
     make_response,
     redirect,
@@ -22,8 +23,10 @@ from flask.typing import ResponseReturnValue
 from flask_login import UserMixin, current_user, login_user, logout_user
 from sqlalchemy.exc import SQLAlchemyError
 
-from app import access, first_account, known_devices, passwords, sessions
+from app import access, first_account, known_devices, oidc, passwords, sessions
+from app.config import Settings
 from app.errors import (
+    ForbiddenError,
     InvalidInputError,
     SignalboxError,
     TooManyRequestsError,
@@ -31,7 +34,7 @@ from app.errors import (
     UnavailableError,
 )
 from app.extensions import login_manager
-from app.models import Account
+from app.models import Account, AccountSession
 from app.pages import security
 from app.server_settings import MOST_SESSION_DAYS
 from app.sessions import Method, Origin
@@ -54,31 +57,40 @@ def form() -> ResponseReturnValue:
     wanted = safe_next(request.args.get("next"))
     if current_user.is_authenticated:
         return redirect(wanted)
-    if first_account.is_needed():
+    if first_account.is_needed() and oidc.provider() is None:
         return redirect(url_for("setup.form"))
-    return _form(wanted)
+    return page(wanted)
 
 
 @bp.post("/sign-in")
 def sign_in() -> ResponseReturnValue:
-    """Check e-mail and password; the answer does not tell which of the two was wrong."""
+    """Check e-mail and password; the answer does not tell which of the two was wrong.
+
+    :raises ForbiddenError: local accounts are turned off.
+    """
+    require_local_accounts()
     email = request.form.get("email", "").strip()
     wanted = safe_next(request.form.get("next"))
     try:
         account = passwords.sign_in(email, request.form.get("password", ""), request.remote_addr, _device())
     except (UnauthorizedError, InvalidInputError, TooManyRequestsError) as error:
-        return refusal(_form(wanted, email, error.sentence), error)
+        return refusal(page(wanted, email, error.sentence), error)
     return enter(account, "password", wanted)
 
 
 @bp.post("/sign-out")
 def sign_out() -> ResponseReturnValue:
-    """End this session: the browser's cookie is worth nothing from now on, wherever a copy of it is."""
+    """End this session: the browser's cookie is worth nothing from now on, wherever a copy of it is.
+
+    Who came from the provider may still be signed in there, which the form then says.
+    """
+    has_left = None
     if current_user.is_authenticated:
         sessions.sign_out(current_user.id, own_session_id(), access.actor())
+        has_left = "provider" if own_session().method == "oidc" and oidc.provider() is not None else None
     logout_user()
     session.clear()
-    return redirect(url_for("sign_in.form"))
+    return redirect(url_for("sign_in.form", left=has_left))
 
 
 def enter(account: Account, method: Method, wanted: str) -> Response:
@@ -113,9 +125,29 @@ def origin() -> Origin:
     return Origin(request.remote_addr, request.user_agent.string)
 
 
-def own_session_id() -> str:
+def own_session() -> AccountSession:
     """The session with which the present request comes; somebody has signed in."""
-    found: str = g.own_session_id
+    found: AccountSession = g.own_session
+    return found
+
+
+def own_session_id() -> str:
+    """As ``own_session``, its id."""
+    return own_session().id
+
+
+def require_local_accounts() -> None:
+    """Refuse whoever comes with a password where none is taken.
+
+    :raises ForbiddenError: local accounts are turned off.
+    """
+    if not settings().local_accounts:
+        raise ForbiddenError("Local accounts are turned off on this server: sign in at the provider.")
+
+
+def settings() -> Settings:
+    """The server's."""
+    found: Settings = current_app.extensions["settings"]
     return found
 
 
@@ -144,8 +176,19 @@ def safe_next(address: str | None) -> str:
     return fleet if parts.scheme or parts.netloc else address
 
 
-def _form(wanted: str, email: str = "", sentence: str | None = None) -> str:
-    return render_template("sign_in.html", next=wanted, email=email, sentence=sentence)
+def page(wanted: str | None = None, email: str = "", sentence: str | None = None) -> str:
+    """The form, and the way to the provider, with what was typed and what was wrong with it."""
+    provider = oidc.provider()
+    return render_template(
+        "sign_in.html",
+        next=wanted or url_for("pages.fleet.index"),
+        email=email,
+        sentence=sentence,
+        is_local=settings().local_accounts,
+        is_fresh=first_account.is_needed(),
+        label=provider.settings.label if provider is not None else None,
+        has_left=provider is not None and request.args.get("left") == "provider",
+    )
 
 
 class _Session(UserMixin):  # type: ignore[misc]
@@ -171,5 +214,5 @@ def account_of(token: str) -> Account | None:
         raise
     if found is None:
         return None
-    g.own_session_id = found.session.id
+    g.own_session = found.session
     return found.account

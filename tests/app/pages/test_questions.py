@@ -197,7 +197,7 @@ ASKED = {
 }  # fmt: skip
 """Forms whose effect is said on a page before, or beside them."""
 HARMLESS = {
-    "pages.account.change_password", "pages.account.end_session",
+    "recovery.redeem", "pages.account.change_password", "pages.account.end_session",
     "pages.webhooks.create", "pages.webhooks.enable", "pages.webhooks.resend", "pages.webhooks.send_test",
     "pages.webhooks.update",
     "pages.actions.restart", "pages.actions.retry", "pages.adoption.adopt", "pages.editor.check",
@@ -213,7 +213,8 @@ def test_every_form_is_known_to_ask_or_to_be_harmless(app: Flask) -> None:
     found = {
         rule.endpoint
         for rule in app.url_map.iter_rules()
-        if "POST" in (rule.methods or ()) and rule.endpoint.startswith(("pages.", "sign_in.", "setup."))
+        if "POST" in (rule.methods or ())
+        and rule.endpoint.startswith(("pages.", "sign_in.", "setup.", "recovery.", "oidc."))
     }
     assert found == DESTRUCTIVE | ASKED | HARMLESS
 
