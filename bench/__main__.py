@@ -1,4 +1,4 @@
-"""The benchmark suite: `python -m bench [--scale quick|full|tiny] [--only name …] [--minutes N] …`.
+"""The benchmark suite: `python -m bench [--scale quick|medium|full|tiny] [--only name …] [--minutes N] …`.
 
 It builds its load programs, starts its own servers and peers, takes everything in turn, and writes a table, JSON and
 pictures to a folder. `--check` compares the ratios with `bench/baseline.json` and exits with 1 where one is worse;
@@ -22,7 +22,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from bench import baseline, load, measures, report, sizing
+from bench import baseline, documents, load, measures, report
 from bench.pictures import write_pictures
 from bench.place import Place, say
 from bench.results import Results
@@ -46,10 +46,12 @@ def main() -> int:
         scale = replace(scale, rounds=arguments.rounds)
     if arguments.sockets:
         scale = replace(scale, sockets=arguments.sockets, nodes=arguments.sockets)
-    chosen = [each for each in measures.all_of(scale) if not arguments.only or each.NAME in arguments.only]
-    unknown = set(arguments.only or ()) - {each.NAME for each in chosen}
-    if unknown:
-        print(f"bench: no measurement is called {', '.join(sorted(unknown))}", file=sys.stderr)
+    if arguments.sustained is not None:
+        scale = replace(scale, sustained_seconds=arguments.sustained)
+    try:
+        chosen = measures.named(arguments.only) if arguments.only else measures.all_of(scale)
+    except KeyError as error:
+        print(f"bench: no measurement is called {error.args[0]}", file=sys.stderr)
         return 2
     results = Results(facts=_facts(scale.name))
     began = time.monotonic()
@@ -58,6 +60,10 @@ def main() -> int:
         signal.alarm(int(arguments.minutes * 60 + GRACE_SECONDS))
     folder = Path(arguments.folder)
     folder.mkdir(parents=True, exist_ok=True)
+    before = None
+    if folder.resolve() == documents.FOLDER:
+        measures.named(measures.SMALL + measures.REST)  # every figure is known
+        before = documents.latest()
     interrupted = False
     load.build()
     try:
@@ -68,11 +74,11 @@ def main() -> int:
                     results.facts.setdefault("leftOut", []).append(f"{each.NAME}: the time was over")
                     continue
                 _measure(each, place, scale, results)
-                _write(results, folder, scale.name, began)
+                _write(results, folder, scale.name, began, before)
     except KeyboardInterrupt:
         interrupted = True
         say("interrupted; this is what was measured")
-    _write(results, folder, scale.name, began)
+    _write(results, folder, scale.name, began, before)
     print(report.text(results))
     say(f"written to {folder}")
     if arguments.keep:
@@ -108,15 +114,15 @@ def _measure(each: Any, place: Place, scale: Any, results: Results) -> None:
         results.facts.setdefault("failed", []).append(f"{each.NAME}: {error}".splitlines()[0])
 
 
-def _write(results: Results, folder: Path, name: str, began: float) -> None:
+def _write(results: Results, folder: Path, name: str, began: float, before: Results | None) -> None:
+    """`before` is what the documents were made of, where it is they that are written."""
     results.facts["took"] = f"{(time.monotonic() - began) / 60:.1f} minutes"
+    if before is not None:
+        documents.write(documents.merge(before, results), folder)
+        return
     report.write_json(results, folder / f"{name}.json")
     pictures = write_pictures(results, folder, name)
     (folder / f"{name}.md").write_text(report.markdown(results, pictures))
-    if any(key.startswith("growth.") for key in results.values):
-        # Documents have it beside their folder of results.
-        place = folder.parent if folder.resolve() == (PROJECT / "docs" / "bench") else folder
-        sizing.write(results, place / "sizing.md", folder)
 
 
 def _facts(scale: str) -> dict[str, Any]:
@@ -155,6 +161,9 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=int, help="how often each has its turn")
     parser.add_argument("--sockets", type=int, help="of each contender, and nodes of the fleet")
+    parser.add_argument(
+        "--sustained", type=float, metavar="SECONDS", help="how long heartbeats come without a pause"
+    )
     parser.add_argument("--crowd", type=int, metavar="SOCKETS", help="of the large crowd")
     parser.add_argument("--crowd-most", type=int, metavar="SOCKETS", help="what is tried beyond it")
     parser.add_argument("--crowd-seconds", type=float, help="how long none of it may be lost")

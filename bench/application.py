@@ -1,10 +1,12 @@
 """The server that is measured: ours as it is, with an empty view beside it as the unit of what a request can cost.
 
-With BENCH_ALONE each heartbeat has a transaction of its own, to see what committing them in groups saves.
+With BENCH_ALONE each heartbeat has a transaction of its own, to see what committing them in groups saves; with
+BENCH_WITHOUT one rule of the server is taken away (`bench/without`), to see what that rule is worth.
 """
 
 import os
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any
 
 from app import group_commit
@@ -31,3 +33,6 @@ def _alone(commits: Any, item: Any) -> Any:
 
 if os.environ.get("BENCH_ALONE"):
     group_commit.GroupCommit.commit = _alone  # type: ignore[method-assign]
+
+if rule := os.environ.get("BENCH_WITHOUT"):
+    import_module(f"bench.without.{rule}").remove(app)

@@ -96,6 +96,44 @@ def curve(points: Sequence[tuple[float, float]], exponent: float, title: str, ac
     return _svg(parts, bottom + 50, title)
 
 
+def line(results: Results, keys: Sequence[str], title: str) -> str:
+    """For each figure a line over its contenders in the order in which they came, from zero on, with their ranges."""
+    left, right, height = 70, WIDTH - 60, 150
+    parts: list[str] = []
+    top = 10.0
+    for key in (key for key in keys if results.values.get(key)):
+        figure, names = FIGURES[key], list(results.values[key])
+        parts.append(
+            f'<text class="title" x="8" y="{top + 18}">{escape(f"{figure.title} ({figure.unit})")}</text>'
+        )
+        top += HEAD + GAP
+        bottom = top + height
+        most = max(max(results.of(key, name)) for name in names) or 1.0
+        spots = []
+        for place, name in enumerate(names):
+            x = left + (right - left) * (place + 0.5) / len(names)
+            low, median, high = (
+                bottom - height * each / most
+                for each in (
+                    min(results.of(key, name)),
+                    results.median(key, name) or 0.0,
+                    max(results.of(key, name)),
+                )
+            )
+            spots.append(f"{x:.1f},{median:.1f}")
+            parts.append(f'<line class="range" x1="{x:.1f}" x2="{x:.1f}" y1="{low:.1f}" y2="{high:.1f}"/>')
+            parts.append(f'<circle class="ours" cx="{x:.1f}" cy="{median:.1f}" r="4"/>')
+            parts.append(
+                f'<text x="{x + 8:.1f}" y="{median - 8:.1f}">{number(results.median(key, name))}</text>'
+            )
+            parts.append(f'<text x="{x:.1f}" y="{bottom + 18}" text-anchor="middle">{escape(name)}</text>')
+        parts.append(f'<polyline class="line" points="{" ".join(spots)}"/>')
+        parts.append(f'<line class="axis" x1="{left}" x2="{right}" y1="{bottom}" y2="{bottom}"/>')
+        parts.append(f'<line class="axis" x1="{left}" x2="{left}" y1="{top}" y2="{bottom}"/>')
+        top = bottom + HEAD + GAP
+    return _svg(parts, top, title)
+
+
 def _svg(parts: Sequence[str], height: float, title: str) -> str:
     body = "\n".join(parts)
     return (

@@ -24,7 +24,9 @@ def poll(url: str, token: str, etag: str = "") -> bytes:
     return f"{head}{known}\r\n".encode()
 
 
-def heartbeat(token: str, seq: int, pipelines: Sequence[str], revision: str = "0" * 64) -> bytes:
+def heartbeat(
+    token: str, seq: int, pipelines: Sequence[str], revision: str = "0" * 64, status: str = "RUNNING"
+) -> bytes:
     """What a busy node reports of its pipelines, two components and three log lines each; `seq` makes it newer."""
     count = seq * 100
     body = json.dumps(
@@ -36,7 +38,7 @@ def heartbeat(token: str, seq: int, pipelines: Sequence[str], revision: str = "0
             "configRevision": revision,
             "hostMetrics": {"memoryTotalBytes": 8 << 30, "memoryUsedBytes": count, "loadAvg1": 0.5},
             "agentHealth": {"pushConnected": True, "uptimeSeconds": seq},
-            "pipelines": [_reported(pipeline, count) for pipeline in pipelines],
+            "pipelines": [_reported(pipeline, count, status) for pipeline in pipelines],
         }
     ).encode()
     head = (
@@ -46,9 +48,9 @@ def heartbeat(token: str, seq: int, pipelines: Sequence[str], revision: str = "0
     return head.encode() + body
 
 
-def _reported(pipeline: str, count: int) -> dict[str, object]:
+def _reported(pipeline: str, count: int, status: str) -> dict[str, object]:
     return {
-        "pipelineId": pipeline, "version": 1, "status": "RUNNING", "pid": 100, "uptimeSeconds": 5.5,
+        "pipelineId": pipeline, "version": 1, "status": status, "pid": 100, "uptimeSeconds": 5.5,
         "eventsIn": count, "eventsOut": count, "errorsTotal": 0, "bytesIn": count, "bytesOut": count,
         "componentMetrics": [
             {"componentId": name, "componentKind": "source", "receivedEvents": count, "sentEvents": count}

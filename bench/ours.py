@@ -95,6 +95,11 @@ class Ours:
         finally:
             engine.dispose()
 
+    def database_bytes(self) -> int:
+        """What its database takes on PostgreSQL's disk."""
+        with self.engine() as connection:
+            return int(connection.execute(text("SELECT pg_database_size(current_database())")).scalar_one())
+
     def held(self) -> int:
         """How many sockets the workers hold and have subscribed: Redis's channels, less those it had without any."""
         return max(0, self._subscribed() - self._own_channels)
@@ -128,8 +133,12 @@ def running(
     database: str = "PostgreSQL",
     settings: Mapping[str, str] | None = None,
     access_log: bool = False,
+    also_bind: str = "",
 ) -> Iterator[Ours]:
-    """One server with an empty environment; everything it needs is made for it and removed behind it."""
+    """One server with an empty environment; everything it needs is made for it and removed behind it.
+
+    `also_bind` is one more place where it listens, in gunicorn's words.
+    """
     with place.folder() as folder, place.redis() as redis_server, place.database(database) as url:
         all_settings = {
             **SETTINGS,
@@ -140,6 +149,9 @@ def running(
         server = Server(folder, all_settings, workers=workers, application="bench.application:app")
         if not access_log:  # as shipped
             del server.settings["SIGNALBOX_ACCESS_LOG"]
+        if also_bind:
+            places = f"--bind={server.settings['SIGNALBOX_BIND']} --bind={also_bind}"
+            server.settings["GUNICORN_CMD_ARGS"] += f" {places}"
         ours = None
         try:
             server.start()

@@ -7,7 +7,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -29,10 +29,10 @@ class Place:
 
     def __enter__(self) -> Place:
         self._root = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
-        postgres = PostgresServer(max_connections=800)  # of as many as sixteen workers
-        self._stack.callback(postgres.close)
+        self._server = PostgresServer(max_connections=800)  # of as many as sixteen workers
+        self._stack.callback(self._server.close)
         try:
-            self._postgres = PostgresDatabases(postgres.start())
+            self._postgres = PostgresDatabases(self._server.start())
             self._sqlite = SqliteDatabases(self._root)
         except BaseException:
             self._stack.close()
@@ -63,6 +63,11 @@ class Place:
         finally:
             self._postgres.drop(name)
 
+    def postgres_pids(self) -> list[int]:
+        """Of PostgreSQL's processes that live just now."""
+        master = psutil.Process(self._server.process.pid)
+        return [master.pid, *(child.pid for child in master.children(recursive=True))]
+
     @contextmanager
     def sqlite(self) -> Iterator[str]:
         """A migrated SQLite file; its URL."""
@@ -87,10 +92,17 @@ def say(text: str) -> None:
 
 
 def pss(pids: list[int]) -> int:
-    """Bytes of memory of these processes, shared pages by their share."""
-    return sum(psutil.Process(pid).memory_full_info().pss for pid in pids)
+    """Bytes of memory of these processes, shared pages by their share; what has ended has none."""
+    return sum(int(_of(pid, lambda process: process.memory_full_info().pss)) for pid in pids)
 
 
 def processor_seconds(pids: list[int]) -> float:
-    """User and system time of these processes since they began."""
-    return sum(sum(psutil.Process(pid).cpu_times()[:2]) for pid in pids)
+    """User and system time of these processes since they began; what has ended counts for nothing."""
+    return sum(_of(pid, lambda process: sum(process.cpu_times()[:2])) for pid in pids)
+
+
+def _of(pid: int, look: Callable[[psutil.Process], float]) -> float:
+    try:
+        return look(psutil.Process(pid))
+    except psutil.NoSuchProcess:
+        return 0.0

@@ -85,6 +85,11 @@ def _facts(results: Results) -> list[str]:
     lines = [
         f"{name}: {facts[name]}" for name in ("date", "commit", "scale", "machine", "took") if name in facts
     ]
+    lines += [
+        f"{', '.join(run['measured'])}: {run.get('date', 'no date')}, commit {run.get('commit', 'unknown')},"
+        f" scale {run.get('scale', 'unknown')}, {run.get('took', 'no time')}"
+        for run in facts.get("runs", [])
+    ]
     lines += [f"left out: {each}" for each in facts.get("leftOut", [])]
     lines += [f"failed: {each}" for each in facts.get("failed", [])]
     return lines

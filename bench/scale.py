@@ -1,4 +1,4 @@
-"""How much is measured: the small set of `make bench`, or all of it."""
+"""How much is measured: the small set of `make bench`, all of it in 40 minutes, or in hours."""
 
 from __future__ import annotations
 
@@ -31,6 +31,13 @@ class Scale:
     crowd_seconds: float
     """How long none of them may be lost."""
     growth: tuple[int, ...]
+    """Sizes of each curve."""
+    versions: int
+    """The last size of the curve of versions."""
+    sustained_seconds: float
+    """Of heartbeats without a pause, on each database; 0: none."""
+    idle_agent_seconds: float
+    """How long the requests of an idle agent are counted."""
 
 
 QUICK = Scale(
@@ -46,8 +53,30 @@ QUICK = Scale(
     crowd=0,
     crowd_most=0,
     crowd_seconds=0,
-    growth=(),
+    growth=(500, 1000, 2000),
+    versions=40,
+    sustained_seconds=0,
+    idle_agent_seconds=120,
 )
+MEDIUM = Scale(
+    name="medium",
+    rounds=2,
+    sockets=10_000,
+    idle_rounds=1,
+    idle_seconds=30,
+    fan_outs=5,
+    pushes=200,
+    load_seconds=3,
+    nodes=10_000,
+    crowd=0,
+    crowd_most=0,
+    crowd_seconds=0,
+    growth=(1000, 2500, 6000, 15_000),
+    versions=400,
+    sustained_seconds=120,
+    idle_agent_seconds=360,
+)
+"""All but the large crowd, at the size of the targets, in 40 minutes."""
 FULL = Scale(
     name="full",
     rounds=5,
@@ -62,6 +91,9 @@ FULL = Scale(
     crowd_most=250_000,
     crowd_seconds=600,
     growth=(1000, 2000, 4000, 8000, 16_000),
+    versions=1000,
+    sustained_seconds=300,
+    idle_agent_seconds=1800,
 )
 TINY = Scale(
     name="tiny",
@@ -77,6 +109,9 @@ TINY = Scale(
     crowd_most=2000,
     crowd_seconds=5,
     growth=(200, 400, 800),
+    versions=40,
+    sustained_seconds=2,
+    idle_agent_seconds=20,
 )
 """To see whether everything runs; its figures mean nothing."""
-SCALES = {scale.name: scale for scale in (QUICK, FULL, TINY)}
+SCALES = {scale.name: scale for scale in (QUICK, MEDIUM, FULL, TINY)}

@@ -27,6 +27,7 @@ SHARE = figure(
     "how long two requests a node to an empty view of the same server take over the same number of connections, by "
     "how long it takes until all have fetched: over 1 the whole deploy is cheaper than twice as many empty requests",
 )  # fmt: skip
+NODES = figure("fetches.nodes", "nodes that fetch", "nodes", "-", "connected, and all targets of the deploy")
 CLIENT = figure(
     "fetches.client", "load client while all fetch", "% of a core", "-", "what the client itself takes"
 )
@@ -61,6 +62,7 @@ def measure(place: Place, scale: Scale, results: Results) -> None:
             contender.settle()
             after = _empty(url, scale.nodes)
             results.record(ALL, took)
+            results.record(NODES, scale.nodes)
             results.record(SHARE, (before + after) / 2 / took)
             results.record(CLIENT, 100 * (state.cpu - cpu) / took)
             before = after

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 from sqlalchemy import text
 
 from bench import ours
 from bench.figures import OURS, figure
-from bench.http_requests import beside_empty, heartbeat
+from bench.http_requests import CONNECTIONS, EMPTY, beside_empty, heartbeat
 from bench.load import Load, drive
 from bench.place import Place, say
 from bench.results import Results
@@ -19,6 +21,9 @@ NODES = 300
 ALONE = "alone"
 """Ours with a transaction of its own for each heartbeat."""
 PIPELINES = 3
+STRETCH_SECONDS = 20.0
+STRETCH_MOST_RATE = 2500
+"""Of heartbeats that are made beforehand, for a second; what is not needed is thrown away."""
 
 SHARES, RATES, P99S, CPUS = (
     {
@@ -32,6 +37,26 @@ SHARES, RATES, P99S, CPUS = (
         ("cpu", ", processor time of each", "µs", "less", "of the workers, without PostgreSQL's"),
     )
 )
+SUSTAINED_SHARES, SUSTAINED_P99S = (
+    {
+        kind: figure(
+            f"heartbeats.{kind.lower()}_sustained_{name}",
+            f"sustained heartbeats on {kind}{title}",
+            unit,
+            better,
+            what,
+        )
+        for kind in ("PostgreSQL", "SQLite")
+    }
+    for name, title, unit, better, what in (
+        (
+            "share", "", "share", "more",
+            f"for minutes (300 s at full scale, 120 s at medium) in stretches of {STRETCH_SECONDS:.0f} s, one right "
+            "after the other, 32 at once, as a share of the empty view's rate before and after",
+        ),
+        ("p99", ", p99", "ms", "less", "of each of these stretches"),
+    )
+)  # fmt: skip
 
 
 def measure(place: Place, scale: Scale, results: Results) -> None:
@@ -56,9 +81,35 @@ def measure(place: Place, scale: Scale, results: Results) -> None:
                 results.record(RATES[kind], one.load.rate, name)
                 results.record(P99S[kind], one.load.p99_ms, name)
                 results.record(CPUS[kind], one.cpu_us, name)
+        for kind in SHARES:
+            if scale.sustained_seconds and place.has_time:
+                say(f"{NAME}: {scale.sustained_seconds:.0f} s without a pause, {kind}")
+                _sustain(beats[kind, OURS], kind, scale.sustained_seconds, results)
         for (kind, _), each in beats.items():
             lost = each.lost()
             assert not lost, f"{lost} nodes' heartbeats were answered with 200 and are not in {kind}"
+
+
+def _sustain(beats: Beats, kind: str, seconds: float, results: Results) -> None:
+    """While one stretch is sent the next is made."""
+    url = beats.server.server.url
+    stretch = min(STRETCH_SECONDS, seconds)
+    count = int(stretch * STRETCH_MOST_RATE)
+    empty = drive(url, [EMPTY], connections=CONNECTIONS, seconds=2, warm_seconds=0.5).rate
+    rates = []
+    with ThreadPoolExecutor(1) as maker:
+        upcoming = maker.submit(beats.made, count)
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            first, requests = upcoming.result()
+            upcoming = maker.submit(beats.made, count)
+            load = drive(url, requests, connections=CONNECTIONS, seconds=stretch, passes=1)
+            assert set(load.statuses) == {200}, f"heartbeats were answered with {load.statuses}"
+            beats.answered(load, first)
+            rates.append(load.rate)
+            results.record(SUSTAINED_P99S[kind], load.p99_ms)
+    empty = (empty + drive(url, [EMPTY], connections=CONNECTIONS, seconds=2, warm_seconds=0.5).rate) / 2
+    results.record(SUSTAINED_SHARES[kind], sum(rates) / len(rates) / empty)
 
 
 class Beats:
@@ -75,20 +126,26 @@ class Beats:
 
     def make(self, count: int) -> list[bytes]:
         """So many more, each newer than all before."""
-        self._first = self._seq + 1
+        self._first, requests = self.made(count)
+        return requests
+
+    def made(self, count: int) -> tuple[int, list[bytes]]:
+        """The same, and the number of the first."""
+        first = self._seq + 1
         self._seq += count
-        return [
-            heartbeat(self._token(seq), seq, self._pipelines) for seq in range(self._first, self._seq + 1)
+        return first, [
+            heartbeat(self._token(seq), seq, self._pipelines) for seq in range(first, self._seq + 1)
         ]
 
     def _token(self, seq: int) -> str:
         return self._tokens[seq % len(self._tokens)]
 
-    def answered(self, load: Load) -> None:
-        """Which of those that were made last got their 200."""
+    def answered(self, load: Load, first: int | None = None) -> None:
+        """Which of those that were made last, or from *first* on, got their 200."""
+        first = self._first if first is None else first
         for number, status in enumerate(load.answers):
             if status == 200:
-                self._answered[self._token(self._first + number)] = self._first + number
+                self._answered[self._token(first + number)] = first + number
 
     def lost(self) -> int:
         """Of how many nodes a newer heartbeat was answered than the database holds."""

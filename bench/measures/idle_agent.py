@@ -17,7 +17,6 @@ from tests.support.until import until
 NAME = "idle_agent"
 STABLE_SECONDS = 65.0
 """A link counts as stable after a minute; from then on polls and heartbeats are rare."""
-LISTEN_SECONDS = {"quick": 0.0, "tiny": 20.0, "full": 1800.0}
 
 REQUESTS = figure(
     "idle_agent.requests", "requests of an idle agent", "/hour", "less",
@@ -38,14 +37,14 @@ def measure(place: Place, scale: Scale, results: Results) -> None:
                 lambda: [each["status"] for each in server.operator.node(agent.node_id)["pipelines"]] == ["RUNNING"],
                 seconds=90, every=1, what="a running pipeline",
             )  # fmt: skip
-            say(f"{NAME}: waiting for a stable link, then {LISTEN_SECONDS[scale.name]:.0f} s")
-            time.sleep(STABLE_SECONDS if scale.name == "full" else 5)
+            say(f"{NAME}: waiting for a stable link, then {scale.idle_agent_seconds:.0f} s")
+            time.sleep(5 if scale.name == "tiny" else STABLE_SECONDS)
             offset = server.server.access_log.stat().st_size
-            time.sleep(LISTEN_SECONDS[scale.name])
+            time.sleep(scale.idle_agent_seconds)
             with server.server.access_log.open() as log:
                 log.seek(offset)
                 paths = Counter(json.loads(line).get("path") for line in log if "/api/agent/" in line)
             say(f"{NAME}: {dict(paths)}")
-            results.record(REQUESTS, paths.total() * 3600 / LISTEN_SECONDS[scale.name])
+            results.record(REQUESTS, paths.total() * 3600 / scale.idle_agent_seconds)
         finally:
             agent.close()

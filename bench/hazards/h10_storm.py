@@ -1,0 +1,108 @@
+"""Hazard 10, a storm of deploys: more messages than a worker could write one by one."""
+
+from __future__ import annotations
+
+import time
+
+import hiredis
+
+from app.push import messages
+from app.push.channels import Channels
+from app.push.publisher import Publisher
+from app.push.redis_gate import RedisGate
+from bench import ours
+from bench.hazards import compared, without
+from bench.load import Crowd
+from bench.place import Place, processor_seconds, say
+from bench.scale import Scale
+
+MESSAGES = {"tiny": 30_000}
+MOST_MESSAGES = 600_000
+QUIET_SECONDS = 3.0
+MOST_SECONDS = 60.0
+PORTION = 64 * 1024
+AT_ONCE = 16 * 1024 * 1024
+RULE = (
+    "all bytes that are there are fed to the reader at once, and each message is written before the next one is "
+    "looked at"
+)
+
+LAG = compared(
+    "h10_lag", "last frame after a storm of deploys", "ms", "less",
+    f"from the end of {MOST_MESSAGES} messages to all nodes of one worker, published as fast as Redis takes them, "
+    "until the last socket has read its last frame", RULE,
+)  # fmt: skip
+COST = compared(
+    "h10_cost", "processor time of a message in a storm", "µs", "less", "of the worker, by message published"
+)  # fmt: skip
+FRAMES = compared(
+    "h10_frames", "frames that a node reads of a storm", "frames", "less", "those that meet in one turn are one"
+)  # fmt: skip
+CUTS = compared(
+    "h10_cuts", "subscribers that Redis cut in a storm", "times", "less",
+    "it allows 32 MB of unread messages; what it held then is lost",
+)  # fmt: skip
+READER = compared(
+    "h10_reader", "a message read by hiredis", "µs", "less",
+    f"fed {PORTION // 1024} KiB at a time", f"{AT_ONCE >> 20} MiB at once",
+)  # fmt: skip
+
+
+def run(place: Place, scale: Scale, *, kept: bool) -> dict[str, float]:
+    """One worker holds all; the messages are published as the switchboard publishes a deploy's."""
+    with ours.running(place, workers=1, settings=without("storm", kept)) as server:
+        tokens = server.enroll(scale.nodes)
+        server.create_pipeline()
+        headers = {"X-Config-Revision": server.follow()}
+        ids = [server.node_id(index) for index in range(len(tokens))]
+        times = max(1, MESSAGES.get(scale.name, MOST_MESSAGES) // len(ids))
+        pids = server.server.worker_pids()
+        with Crowd([server.websocket_url], tokens, headers=headers) as crowd:
+            crowd.reconnect(1)
+            assert crowd.connect(rate=1500).refused == 0
+            ours.wait_until_held(server.held, len(ids))
+            crowd.forget()
+            cpu = processor_seconds(pids)
+            published_at = _publish(server, ids, times)
+            count, waited = -1, 0.0
+            while waited < MOST_SECONDS and (state := crowd.state(QUIET_SECONDS)).messages != count:
+                count = state.messages
+                waited += QUIET_SECONDS
+            spent = processor_seconds(pids) - cpu
+            last = max(crowd.dump("last"))
+        cuts = server.server.log.read_text().count("subscriber lost")
+        say(f"hazard 10: {times} messages to {len(ids)} nodes, {cuts} cuts, lost {state.lost}")
+        return {
+            LAG: max(0.1, (last - published_at) / 1e6),
+            COST: 1e6 * spent / (times * len(ids)),
+            FRAMES: state.messages / len(ids),
+            CUTS: cuts,
+            READER: _reader_us(PORTION if kept else AT_ONCE),
+        }
+
+
+def _publish(server: ours.Ours, ids: list[str], times: int) -> int:
+    """When the last of them was taken by Redis, in nanoseconds."""
+    gate = RedisGate(server.server.settings["SIGNALBOX_REDIS_URL"])
+    publisher = Publisher(gate, Channels("signalbox:"))
+    nudge = messages.Nudge(messages.config_changed("deploy", "p" * 32), None)
+    for _ in range(times):
+        publisher.publish(ids, nudge)
+    gate.client.close()
+    return time.monotonic_ns()
+
+
+def _reader_us(portion: int) -> float:
+    """What one message costs when so many bytes are fed before any is taken."""
+    channel = b"signalbox:node:{" + b"n" * 32 + b"}"
+    data = b"nudge - config_changed " + b"x" * 90
+    reply = b"*3\r\n$7\r\nmessage\r\n$%d\r\n%s\r\n$%d\r\n%s\r\n" % (len(channel), channel, len(data), data)
+    count = AT_ONCE // len(reply)
+    stream = reply * count
+    reader = hiredis.Reader()
+    began = time.process_time()
+    for start in range(0, len(stream), portion):
+        reader.feed(stream[start : start + portion])
+        while reader.gets() is not False:
+            pass
+    return 1e6 * (time.process_time() - began) / count

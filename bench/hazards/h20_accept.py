@@ -1,0 +1,59 @@
+"""Hazard 20, uneven accept: all agents dial four workers at once, and what a worker has too much of is shed."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from app.push.presence import BUCKETS
+from bench import ours
+from bench.hazards import compared, without
+from bench.load import Crowd
+from bench.place import Place, say
+from bench.scale import Scale
+
+WORKERS = 4
+MOST_SOCKETS = 4000
+SHED_SECONDS = 14.0
+"""A worker sheds after three reports, which come every two seconds; then it may do so for some rounds."""
+RULE = (
+    "gevent's own acceptor, to which the kernel gives what the first of those that wait can take; a worker sheds all "
+    "above the average every two seconds, whether or not another has room, and a node as often as it comes up"
+)
+
+FULLEST = compared(
+    "h20_fullest", "fullest of four workers", "× the average", "less",
+    f"sockets held when as many as {MOST_SOCKETS} agents have dialled at once", RULE,
+)  # fmt: skip
+CLOSED = compared(
+    "h20_closed", "sockets shed after the dials", "% of all", "less",
+    f"closed with `1001` within {SHED_SECONDS:.0f} s, one that is closed twice counted twice",
+)  # fmt: skip
+
+
+def run(place: Place, scale: Scale, *, kept: bool) -> dict[str, float]:
+    """Dial, count, and see what is closed."""
+    count = min(MOST_SOCKETS, scale.sockets)
+    with ours.running(place, workers=WORKERS, settings=without("accept", kept)) as server:
+        tokens = server.enroll(count)
+        server.create_pipeline()
+        with Crowd([server.websocket_url], tokens, headers={"X-Config-Revision": server.follow()}) as crowd:
+            crowd.reconnect(0.5)
+            crowd.connect(at_once=count)
+            state = crowd.wait("open", count, 60)
+            assert state.open == count, f"{state.open} of {count} are open: {state.statuses}"
+            held = _held(server)
+            crowd.forget()
+            state = crowd.state(SHED_SECONDS)
+        say(f"hazard 20: {sorted(held.values())}, closed {dict(state.goodbyes)}")
+        return {
+            FULLEST: max(held.values()) / (sum(held.values()) / WORKERS),
+            CLOSED: 100 * state.goodbyes.get(1001, 0) / count,
+        }
+
+
+def _held(server: ours.Ours) -> Counter[str]:
+    """How many nodes' entries in Redis name each worker."""
+    pipeline = server.store.pipeline(transaction=False)
+    for number in range(BUCKETS):
+        pipeline.hvals(f"signalbox:presence:{number:02x}")
+    return Counter(entry.split(" ")[5] for entries in pipeline.execute() for entry in entries)
