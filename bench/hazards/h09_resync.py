@@ -57,7 +57,7 @@ def run(place: Place, scale: Scale, *, kept: bool) -> dict[str, float]:
             crowd.fetch_when_nudged(server.port, LINES, "/api/agent/config")
             crowd.forget()
             with Probe(lambda: session.get(f"{server.server.url}/", timeout=60), 0.05) as probe:
-                server.store.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+                server.store.client_kill_filter(_type="pubsub")
                 fetched = _until_quiet(crowd)
         session.close()
         assert not probe.failures, f"the page failed: {probe.failures[0]}"
