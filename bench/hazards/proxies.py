@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import http.client
 import socket
+import struct
 import threading
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -71,7 +72,8 @@ class TcpProxy:
                 try:
                     if is_tcp:
                         low, high = self._ports
-                        server.setsockopt(socket.IPPROTO_IP, IP_LOCAL_PORT_RANGE, high << 16 | low)
+                        both = struct.pack("=I", high << 16 | low)
+                        server.setsockopt(socket.IPPROTO_IP, IP_LOCAL_PORT_RANGE, both)
                     await self._loop.sock_connect(server, self._upstream)
                 except OSError as error:
                     self.failures[error.strerror or type(error).__name__] += 1
