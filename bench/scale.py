@@ -74,7 +74,7 @@ MEDIUM = Scale(
     growth=(1000, 2500, 6000, 15_000),
     versions=400,
     sustained_seconds=120,
-    idle_agent_seconds=360,
+    idle_agent_seconds=300,
 )
 """All but the large crowd, at the size of the targets, in 40 minutes."""
 FULL = Scale(

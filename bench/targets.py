@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -199,16 +200,21 @@ TARGETS = (
 )
 
 
+WHY: dict[str, str] = {}
+"""For what is missed the reason that a profile has shown, by the target's words; shown only where it is missed."""
+
+
 def verdict(target: Target, value: float | None) -> str:
-    """Whether it is reached, or by how much not."""
+    """Whether it is reached, or by how much not, and why."""
     if value is None:
         return "not measured yet"
     if value <= target.bound if target.better == "less" else value >= target.bound:
         return "reached"
+    why = f": {WHY[target.what]}" if target.what in WHY else ""
     if target.bound == 0:
-        return f"missed by {number(value)}"
-    by = value / target.bound if target.better == "less" else target.bound / value
-    return f"missed, by {100 * (by - 1):.0f} %"
+        return f"missed, by {number(value)}{why}"
+    by = value / target.bound if target.better == "less" else target.bound / value if value else math.inf
+    return f"missed, by {100 * (by - 1):.0f} %{why}"
 
 
 def table(results: Results) -> str:

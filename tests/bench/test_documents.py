@@ -123,6 +123,7 @@ def test_targets_are_reached_or_missed_by_so_much() -> None:
     assert "| 5 | agents lost in ten minutes | ≤ 0 sockets | 0 | reached |" in table
     assert "| 1.10 | reached |" in table
     assert {target.group for target in targets.TARGETS} == set(range(1, 13))
+    assert targets.WHY.keys() <= {target.what for target in targets.TARGETS}
 
 
 def test_each_hazard_says_what_is_in_place_of_its_rule() -> None:
