@@ -111,6 +111,12 @@ def may_somewhere(role: Role) -> bool:
     return known is not None and known.may_somewhere(role)
 
 
+def sees_nothing() -> bool:
+    """For the page of an error: whether somebody has signed in who may not even look at anything yet."""
+    known = _known()
+    return known is not None and not known.may_somewhere("viewer")
+
+
 def still_allowed() -> Callable[[], bool]:
     """A function that tells, while an answer goes on, whether this request would be answered alike now.
 

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app import audit, names, passwords, tokens
+from app import account_roles, audit, names, passwords, tokens
 from app.audit import Actor
 from app.clock import utc_now
 from app.database import DatabaseBusyError, snapshot, transaction
 from app.errors import ConflictError, InvalidInputError, NotFoundError, UnauthorizedError
 from app.ids import new_id
 from app.models import Account, ApiToken, Environment
-from app.principal import ROLES, Principal, Role, is_role
+from app.principal import Principal, is_role
 
 USE_NOTED_AT_MOST_EVERY = timedelta(minutes=1)
 
@@ -24,9 +26,17 @@ _WORDS = {"email": "e-mail address", "expires": "expiry"}
 
 
 def create_account(
-    email: str, password: str, role: str, actor: Actor, *, only_first: bool = False
+    email: str,
+    password: str,
+    role: str | None,
+    actor: Actor,
+    *,
+    grants: Mapping[str, str] | None = None,
+    only_first: bool = False,
 ) -> Account:
     """Make an account for a person; with *only_first* no second one, whoever asks at the same time.
+
+    *role* holds everywhere (``None``: it has none), *grants* in single environments, by their ids.
 
     :raises InvalidInputError: the e-mail address, the password or the role cannot be used.
     :raises ConflictError: there is an account of that address or, with *only_first*, any.
@@ -34,14 +44,14 @@ def create_account(
     email = email.strip().lower()
     if not passwords.EMAIL.fullmatch(email) or not email.isprintable():
         raise _refusal("email", f'"{email[:80]}" is not an e-mail address')
-    role = _checked_role(role)
+    overall = account_roles.checked(role) if role is not None else None
     passwords.check(password)
     password_hash = passwords.hash_of(password)
     account = Account(
         id=new_id(),
         email=email,
         password_hash=password_hash,
-        role=role,
+        role=overall,
         session_key=secrets.token_hex(16),
         created_at=utc_now(),
     )
@@ -49,8 +59,12 @@ def create_account(
     def work(session: Session) -> Account:
         if only_first:
             _refuse_a_second(session)
-        audit.record(session, actor, "account.create", subject_id=account.id, email=email, role=role)
         merged: Account = session.merge(account)
+        account_roles.set_grants(session, merged, grants or {})
+        told: dict[str, Any] = {"email": email, "role": role}
+        if grants:
+            told["grants"] = dict(sorted(grants.items()))
+        audit.record(session, actor, "account.create", subject_id=account.id, **told)
         return merged
 
     try:
@@ -87,7 +101,7 @@ def create_api_token(
     :raises NotFoundError: there is no such environment.
     """
     name = names.checked(name)
-    role = _checked_role(role)
+    role = account_roles.checked(role)
     if expires_at is not None and expires_at <= utc_now():
         raise _refusal("expires", "it must lie in the future")
     token_id = new_id()
@@ -162,10 +176,6 @@ def _note_use(token_id: str, now: datetime) -> None:
         return  # a request that only reads must not fail for this; the next one notes it
 
 
-def _checked_role(role: str) -> Role:
-    if not is_role(role):
-        raise _refusal("role", f"it is one of {', '.join(ROLES)}")
-    return role
 
 
 def _refusal(field: str, message: str) -> InvalidInputError:

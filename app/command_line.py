@@ -13,8 +13,16 @@ import click
 from flask import Flask, current_app
 from flask.cli import AppGroup, with_appcontext
 
-from app import accounts, audit_chain, doctor, environments, first_account, reencryption, setup_code
-from app.account_commands import account as account_group
+from app import (
+    account_role_commands,
+    accounts,
+    audit_chain,
+    doctor,
+    environments,
+    first_account,
+    reencryption,
+    setup_code,
+)
 from app.account_commands import typed_password
 from app.audit import COMMAND_LINE
 from app.clock import rfc3339, utc_now
@@ -38,7 +46,7 @@ SHOWN_EVERY = 100
 def register_commands(app: Flask) -> None:
     """Give *app* its commands."""
     app.cli.add_command(admin)
-    app.cli.add_command(account_group)
+    app.cli.add_command(account_role_commands.account)
     app.cli.add_command(api_token)
     app.cli.add_command(secrets)
     app.cli.add_command(audit)

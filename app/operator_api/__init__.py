@@ -6,6 +6,7 @@ from flask import Blueprint, Flask
 
 from app.extensions import csrf
 from app.operator_api import (
+    accounts,
     actions,
     adoption,
     audit,
@@ -33,6 +34,7 @@ MODULES = (
     deployments,
     samples,
     settings,
+    accounts,
     webhooks,
     audit,
 )

@@ -11,6 +11,7 @@ from app.action_wishes import Wish
 from app.json_body import Wire
 from app.samples import DEFAULT_EVENTS, MAX_COMPONENTS, MAX_EVENTS
 
+MAX_GRANTS = 1000
 Interval = Annotated[int, Field(ge=1, le=2**31 - 1)]
 NodeSelector = Annotated[str, BeforeValidator(lambda value: "" if value is None else value)]
 
@@ -170,6 +171,41 @@ class NewActions(NewAction):
     selector: str | None = None
     only_failed: bool = False
     max_failures: Annotated[int, Field(ge=0, le=MAX_NODES)] = 0
+
+
+class Grant(Wire):
+    """A role in one environment."""
+
+    environment_id: str
+    role: str
+
+
+def by_environment(grants: list[Grant]) -> dict[str, str]:
+    """The roles by the environment's id; of two for one environment the later."""
+    return {grant.environment_id: grant.role for grant in grants}
+
+
+class NewAccount(Wire):
+    """``POST /accounts``."""
+
+    email: str
+    password: str | None = None
+    role: str | None = None
+    grants: list[Grant] = Field(default_factory=list, max_length=MAX_GRANTS)
+
+
+class AccountChanges(Changes):
+    """``PATCH /accounts/{id}``; ``grants`` replaces all of them."""
+
+    role: str | None = None
+    grants: list[Grant] = Field(default_factory=list, max_length=MAX_GRANTS)
+    disabled: bool = False
+
+
+class NewPassword(Wire):
+    """``POST /accounts/{id}/password``."""
+
+    password: str | None = None
 
 
 class NewWebhook(Wire):

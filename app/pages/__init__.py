@@ -12,6 +12,7 @@ from app import first_account, sign_in_limits
 from app import oidc as oidc_client
 from app.pages import (
     account,
+    accounts,
     actions,
     adoption,
     audit,
@@ -77,6 +78,7 @@ def init_app(app: Flask) -> None:
         tail,
         audit,
         webhooks,
+        accounts,
         settings,
         account,
     ):

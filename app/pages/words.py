@@ -36,6 +36,7 @@ def init_app(app: Flask) -> None:
     app.add_template_global(access.may)
     app.add_template_global(access.may_overall)
     app.add_template_global(access.may_somewhere)
+    app.add_template_global(access.sees_nothing)
     app.add_template_global(section)
     app.add_template_global(unknown_since)
 

@@ -31,6 +31,8 @@ from tools import access_table
 from tools.access_table import COLUMNS, SIGN_IN, YES
 from tools.redis_server import RedisServer
 
+NO_ID = "0" * 32
+"""Where an address names what no environment has one of."""
 SERVED = 299
 """What a view answers here that was let through."""
 
@@ -90,7 +92,7 @@ class World:
         ids["request_id"] = self.ids[environment]["sample_id"]
         if scope is Scope.TAP or "/tail/" in path:
             ids["request_id"] = self.ids[environment]["tap_id"]
-        return re.sub(r"<(?:\w+:)?(\w+)>", lambda found: ids[found[1]], path)
+        return re.sub(r"<(?:\w+:)?(\w+)>", lambda found: ids.get(found[1], NO_ID), path)
 
 
 @pytest.fixture(scope="module")

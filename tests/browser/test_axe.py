@@ -49,6 +49,8 @@ PAGES = {
     "pages.audit.index": "/audit",
     "pages.webhooks.index": "/webhooks",
     "pages.webhooks.show": "/webhooks/{webhook}",
+    "pages.accounts.index": "/accounts",
+    "pages.accounts.show": "/accounts/{account}",
     "pages.settings.index": "/settings",
     "pages.account.index": "/account",
 }
@@ -100,9 +102,11 @@ def filled(operator: Operator, server: Server) -> dict[str, str]:
     hook = {"name": "chat", "url": "https://hooks.invalid/", "events": ["node.back"]}
     webhook = operator.call("POST", "/webhooks", hook)["id"]
     operator.call("POST", f"/webhooks/{webhook}/test")
+    ann = {"email": f"{uuid.uuid4().hex}@example.org", "grants": [{"environmentId": environment, "role": "editor"}]}
+    account = operator.call("POST", "/accounts", ann)["id"]
     return {
         "node": agent.node_id, "environment": environment, "pipeline": pipeline, "batch": batch, "sample": sample,
-        "webhook": webhook,
+        "webhook": webhook, "account": account,
     }  # fmt: skip
 
 

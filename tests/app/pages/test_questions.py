@@ -8,6 +8,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import update
 
 from app import (
+    account_admin,
     audit_log,
     certificate_store,
     deploys,
@@ -194,12 +195,13 @@ ASKED = {
     "pages.settings.save", "pages.nodes.save", "pages.environments.allow_keys", "pages.actions.ask",
     "pages.fleet_batches.perform", "pages.pipelines.deploy", "pages.pipelines.rollback",
     "pages.environments.put_secret", "pages.environments.put_certificate", "pages.account.end_others",
+    "pages.accounts.enable", "pages.accounts.new_password", "pages.accounts.delete",
 }  # fmt: skip
 """Forms whose effect is said on a page before, or beside them."""
 HARMLESS = {
     "recovery.redeem", "pages.account.change_password", "pages.account.end_session",
     "pages.webhooks.create", "pages.webhooks.enable", "pages.webhooks.resend", "pages.webhooks.send_test",
-    "pages.webhooks.update",
+    "pages.webhooks.update", "pages.accounts.create", "pages.accounts.save",
     "pages.actions.restart", "pages.actions.retry", "pages.adoption.adopt", "pages.editor.check",
     "pages.environments.create", "pages.environments.rename", "pages.first_steps.hide", "pages.pipelines.create",
     "pages.pipelines.import_file", "pages.pipelines.preview", "pages.pipelines.review", "pages.pipelines.save",
@@ -255,3 +257,22 @@ def destructive_forms(app: Flask, client: FlaskClient, page: str) -> list[tuple[
             start = html.rfind("<details", 0, form.start())
             found.append((endpoint, html[start : html.find("</details>", form.start())]))
     return found
+
+
+def test_what_ends_an_account_or_its_sessions_is_asked(app: Flask, sign_in: SignIn) -> None:
+    """Disabling, a new password and deleting; to enable takes nothing away."""
+    visitor = sign_in()
+    with app.app_context():
+        row, _ = account_admin.create("ann@example.org", None, COMMAND_LINE, role="viewer")
+    page = f"/accounts/{row.id}"
+    for path, fields, act in (
+        (f"{page}/enable", {"enabled": "no"}, "account.update"),
+        (f"{page}/password", {}, "account.password"),
+        (f"{page}/delete", {}, "account.delete"),
+    ):
+        text, kept = asked(visitor, path, page, **fields)
+        assert "ann@example.org" in text
+        assert "No node is touched." in text
+        assert last_act(app) != act
+        visitor.client.post(path, data=kept)
+        assert last_act(app) == act
