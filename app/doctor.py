@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from app import reencryption
 from app.config import ROOT, Settings
 from app.encryption import Keyring
+from app.errors import UnavailableError
 from app.push.redis_gate import MASTER, RedisAwayError, RedisGate, RedisRefusedError
 
 LEAST_REDIS = (6, 2)
@@ -59,6 +60,34 @@ def examine(settings: Settings, engine: Engine) -> Iterator[Finding]:
         gate.client.close()
     yield descriptors(settings.max_sockets, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
     yield public_url(settings.public_url)
+    if settings.oidc is not None:
+        yield provider(settings)
+
+
+def provider(settings: Settings) -> Finding:
+    """Whether people can sign in at the provider as far as it can be seen from here."""
+    # Here, since no other command needs what asks it.
+    from app.oidc import Provider
+
+    about = "provider"
+    assert settings.oidc is not None
+    try:
+        Provider(settings.oidc).look()
+    except UnavailableError as error:
+        return Finding(
+            Level.FAIL,
+            about,
+            f"cannot be used ({error.__cause__}); look at SIGNALBOX_OIDC_ISSUER and the way to it.",
+        )
+    if settings.public_url is None:
+        return Finding(
+            Level.WARN,
+            about,
+            "answers, but knows one redirect URI: set SIGNALBOX_PUBLIC_URL so that it is ours.",
+        )
+    return Finding(
+        Level.OK, about, f"answers; our redirect URI is {settings.public_url}/sign-in/oidc/callback"
+    )
 
 
 # the database

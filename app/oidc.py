@@ -146,6 +146,13 @@ class Provider:
             raise Rejected("The sign-in took too long; start again.")
         return self._ask(lambda: self._finish(attempt, code))
 
+    def look(self) -> None:
+        """Ask for its metadata and its keys.
+
+        :raises UnavailableError: the provider cannot be asked.
+        """
+        self._ask(self._load_keys)
+
     def leaving_address(self, back: str) -> str | None:
         """Where somebody signs out at the provider, which may lead *back*; ``None``: it has no such page.
 

@@ -6,12 +6,12 @@ from datetime import timedelta
 import bcrypt
 import pytest
 from flask import Flask
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from app import accounts, passwords
 from app.audit import COMMAND_LINE
 from app.clock import utc_now
-from app.database import snapshot
+from app.database import snapshot, transaction
 from app.errors import (
     ConflictError,
     InvalidInputError,
@@ -87,6 +87,30 @@ def test_an_address_has_one_account_and_a_role_that_exists(app: Flask) -> None:
         for email in ("ada", "ada@", "@example.org", "a b@example.org", "a@b@c", "a" * 65 + "@x"):
             with pytest.raises(InvalidInputError):
                 accounts.create_account(email, PASSWORD, "admin", COMMAND_LINE)
+
+
+def test_an_unknown_address_takes_as_long_as_a_wrong_password(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One hash of the same cost is looked at for each, also for an account that has no password."""
+    stored: list[bytes] = []
+
+    def look(_given: bytes, hashed: bytes) -> bool:
+        stored.append(hashed)
+        return True
+
+    with app.app_context():
+        for email in ("ada@example.org", "bob@example.org"):
+            accounts.create_account(email, PASSWORD, "viewer", COMMAND_LINE)
+        without = update(Account).where(Account.email == "bob@example.org").values(password_hash="")
+        transaction(lambda session: session.execute(without))
+        monkeypatch.setattr(bcrypt, "checkpw", look)
+        for email in ("bob@example.org", "nobody@example.org", "no address"):
+            with pytest.raises(UnauthorizedError):
+                passwords.sign_in(email, PASSWORD)
+        passwords.sign_in("ada@example.org", PASSWORD)
+    assert len(stored) == 4
+    assert {each.split(b"$")[2] for each in stored} == {bcrypt.gensalt().split(b"$")[2]}
 
 
 def test_passwords_are_hashed_two_at_a_time_and_a_crowd_is_turned_away(

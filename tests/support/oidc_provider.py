@@ -302,6 +302,16 @@ class OidcProvider:
         """Sign with another key from now on."""
         requests.post(f"{self.issuer}/new-key", timeout=10).raise_for_status()
 
+    def suspend(self) -> None:
+        """Take connections and answer nothing."""
+        assert self._process is not None
+        self._process.suspend()
+
+    def resume(self) -> None:
+        """Answer again."""
+        assert self._process is not None
+        self._process.resume()
+
     def close(self) -> None:
         if self._process is not None:
             self._process.stop()

@@ -9,7 +9,7 @@ import requests
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from app import environments
+from app import environments, oidc
 from app.audit import COMMAND_LINE
 from app.config import Settings, SettingsError
 from app.database import db
@@ -211,6 +211,35 @@ def test_a_provider_that_is_away_is_a_sentence_and_passwords_still_work(make_app
     assert visitor.post("/sign-in", "/sign-in", email="ada@example.org", password=PASSWORD).status_code == 302
     assert visitor.get("/").status_code == 200
     with_nobody.release()
+
+
+def test_a_provider_that_hangs_is_given_up(
+    app: Flask, provider: OidcProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes the connection and says nothing."""
+    monkeypatch.setattr(oidc, "STEP_SECONDS", 0.3)
+    provider.suspend()
+    try:
+        answer = Visitor(app.test_client()).get("/sign-in/oidc")
+    finally:
+        provider.resume()
+    assert answer.status_code == 503
+
+
+def test_doctor_asks_the_provider(make_app: Make, provider: OidcProvider) -> None:
+    """And says which redirect URI it must know, or what to look at."""
+    url = "https://signalbox.example"
+
+    def said(**settings: str) -> str:
+        done = make_app(**provider.settings(**settings)).test_cli_runner().invoke(args=["doctor"])
+        (line,) = [line for line in done.output.splitlines() if " provider: " in line]
+        return line
+
+    line = f"ok    provider: answers; our redirect URI is {url}/sign-in/oidc/callback"
+    assert said(SIGNALBOX_PUBLIC_URL=url) == line
+    assert said().startswith("warn  provider: answers, but")
+    provider.fault("discovery")
+    assert "another issuer" in said()
 
 
 def test_a_document_of_another_issuer_is_not_used(app: Flask, provider: OidcProvider) -> None:
