@@ -61,14 +61,20 @@ def bars(results: Results, keys: Sequence[str], title: str) -> str:
 
 
 def curve(points: Sequence[tuple[float, float]], exponent: float, title: str, across: str, up: str) -> str:
-    """Measured points on logarithmic axes, and the power law that fits them."""
+    """Measured points on logarithmic axes, and the power law that fits them.
+
+    Both axes span as many doublings, so that what grows with the size rises from corner to corner, and what does not
+    is flat.
+    """
     left, right, top, bottom = 70, WIDTH - 20, 40, 300
     xs, ys = [math.log(x) for x, _ in points], [math.log(y) for _, y in points]
-    x_low, x_high, y_low, y_high = min(xs), max(xs), min(ys), max(ys)
+    x_low, x_high = min(xs), max(xs)
+    span = max(max(ys) - min(ys), x_high - x_low)
+    y_low = (max(ys) + min(ys) - span) / 2
 
     def at(x: float, y: float) -> str:
         across_share = (x - x_low) / ((x_high - x_low) or 1)
-        up_share = (y - y_low) / ((y_high - y_low) or 1)
+        up_share = (y - y_low) / (span or 1)
         return f"{left + across_share * (right - left):.1f},{bottom - up_share * (bottom - top):.1f}"
 
     middle_x, middle_y = sum(xs) / len(xs), sum(ys) / len(ys)

@@ -23,7 +23,7 @@ class Fit:
     most: float
     """The range of that slope when any one point is left out: how much it hangs on one measurement."""
     at_end: float
-    """The slope between the two largest sizes: what was constant at first may begin to grow."""
+    """The slope through the three largest sizes: what was constant at first may begin to grow."""
 
 
 def fit(points: Points) -> Fit | None:
@@ -32,13 +32,13 @@ def fit(points: Points) -> Fit | None:
     if len(usable) < 3:
         return None
     partial = [_slope(usable[:left] + usable[left + 1 :]) for left in range(len(usable))]
-    return Fit(_slope(usable), min(partial), max(partial), _slope(usable[-2:]))
+    return Fit(_slope(usable), min(partial), max(partial), _slope(usable[-3:]))
 
 
 def reaches(points: Points, limit: float) -> float | None:
     """The size at which the cost comes to *limit*: between two measured sizes, or as the largest ones let expect.
 
-    None where that is not in sight.
+    None where that is not in sight; the smallest measured size where it costs as much already.
     """
     found = fit(points)
     if found is None:

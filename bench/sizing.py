@@ -41,7 +41,7 @@ def _curves(
             order = f"{found.order:.2f} ({found.least:.2f}–{found.most:.2f})"
             end = f"{found.at_end:.2f}"
             usable = [(size, cost) for size, cost in curve if cost > 0]
-            picture = chart.curve(usable, found.order, figure.title, what, figure.unit)
+            picture = chart.curve(usable, found.order, figure.title, growth.SIZES[what], figure.unit)
             pictures.append(f"![{figure.title}]({write_picture(key.replace('.', '-'), picture)})")
         table.append(f"| {figure.title} ({figure.what}) | {figure.unit} | {shown} | {order} | {end} |")
     return [*table, "", *pictures] if pictures else table
@@ -53,7 +53,7 @@ def _limits(results: Results, what: str, keys: tuple[str, ...]) -> list[str]:
     for key in keys:
         if (limit := growth.LIMITS.get(key)) is not None:
             curve = growth.points(results, key)
-            where = _where(curve, limit.cost, what)
+            where = _where(curve, limit.cost, growth.SIZES[what])
             lines.append(f"- {where}: {limit.means} ({number(limit.cost)} {FIGURES[key].unit}).")
     return lines
 
@@ -65,6 +65,8 @@ def _where(curve: list[tuple[float, float]], limit: float, what: str) -> str:
     if size is None:
         return f"Not in sight within a hundred times what was measured ({number(curve[-1][0])} {what})"
     rounded = float(f"{size:.2g}")
+    if size <= curve[0][0]:
+        return f"Already at the smallest that was measured (**{number(size)}** {what})"
     if size > curve[-1][0]:
         return f"At about **{number(rounded)}** {what}, foretold"
     return f"At about **{number(rounded)}** {what}, measured"

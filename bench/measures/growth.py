@@ -132,6 +132,14 @@ CURVES = {
     "heartbeats": (BEATS_NODES, BEATS_CPU, BEATS_DATABASE_CPU, BEATS_DISK, BEATS_DATABASE_MEMORY),
 }  # fmt: skip
 """By what there is more of."""
+SIZES = {
+    "connections": "connections",
+    "nodes": "nodes of an environment",
+    "pipelines": "pipelines of a node",
+    "versions": "versions of a pipeline",
+    "heartbeats": "nodes that send heartbeats",
+}
+"""What the sizes of each curve count."""
 
 
 def measure(place: Place, scale: Scale, results: Results) -> None:
@@ -231,6 +239,7 @@ def _versions(place: Place, scale: Scale, results: Results) -> None:
     most = scale.versions
     with ours.running(place) as server:
         server.enroll(100)
+        server.operator.call("PATCH", "/settings", {"versionsKept": 10 * most})
         pipeline = server.create_pipeline()
         url = f"{server.server.url}/api/v1/pipelines/{pipeline}/versions"
         for size in (most // 8, most // 4, most // 2, most):
