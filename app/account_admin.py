@@ -7,7 +7,7 @@ What an account may do is read with each request, so a change holds from the nex
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -21,7 +21,7 @@ from app.clock import utc_now
 from app.database import snapshot, transaction
 from app.errors import ConflictError, NotFoundError
 from app.ids import is_id
-from app.models import Account
+from app.models import Account, AccountIdentity
 from app.paging import DEFAULT_LIMIT, Page, decode_cursor, encode_cursor
 from app.principal import Role
 
@@ -63,6 +63,8 @@ class AccountRow:
     disabled_at: datetime | None
     created_at: datetime
     last_login_at: datetime | None
+    provider: str | None
+    """The OpenID Connect provider where they sign in: its groups decide the roles at each sign-in."""
 
 
 def listing(*, limit: int = DEFAULT_LIMIT, cursor: str | None = None) -> Page[AccountRow]:
@@ -73,7 +75,7 @@ def listing(*, limit: int = DEFAULT_LIMIT, cursor: str | None = None) -> Page[Ac
     query = select(Account).order_by(Account.id.desc()).limit(limit + 1)
     if cursor is not None:
         query = query.where(Account.id < decode_cursor(cursor, 1)[0])
-    rows = [_row(each) for each in snapshot(lambda session: session.scalars(query).all())]
+    rows = snapshot(lambda session: _rows(session, session.scalars(query).all()))
     return Page(rows[:limit], encode_cursor(rows[limit - 1].id) if len(rows) > limit else None)
 
 
@@ -82,10 +84,15 @@ def get(account_id: str) -> AccountRow:
 
     :raises NotFoundError: there is none of that id.
     """
-    account = snapshot(lambda session: session.get(Account, account_id)) if is_id(account_id) else None
-    if account is None:
+
+    def read(session: Session) -> list[AccountRow]:
+        account = session.get(Account, account_id) if is_id(account_id) else None
+        return _rows(session, [account] if account is not None else [])
+
+    found = snapshot(read)
+    if not found:
         raise _unknown()
-    return _row(account)
+    return found[0]
 
 
 def find(email_or_id: str) -> AccountRow:
@@ -205,16 +212,23 @@ def delete(account_id: str, actor: Actor) -> None:
     transaction(work)
 
 
-def _row(account: Account) -> AccountRow:
-    return AccountRow(
-        account.id,
-        account.email,
-        account.role,
-        dict(accounts.principal_of(account).grants),
-        account.disabled_at,
-        account.created_at,
-        account.last_login_at,
-    )
+def _rows(session: Session, found: Sequence[Account]) -> list[AccountRow]:
+    query = select(AccountIdentity.account_id, AccountIdentity.issuer)
+    query = query.where(AccountIdentity.account_id.in_([account.id for account in found]))
+    providers = dict(iter(session.execute(query)))
+    return [
+        AccountRow(
+            account.id,
+            account.email,
+            account.role,
+            dict(accounts.principal_of(account).grants),
+            account.disabled_at,
+            account.created_at,
+            account.last_login_at,
+            providers.get(account.id),
+        )
+        for account in found
+    ]
 
 
 def _locked(session: Session, account_id: str) -> Account:

@@ -74,6 +74,7 @@ def _row(row: AccountRow) -> dict[str, Any]:
         "disabled": row.disabled_at is not None,
         "createdAt": rfc3339(row.created_at),
         "lastLoginAt": rfc3339(row.last_login_at),
+        "provider": row.provider,
     }
 
 

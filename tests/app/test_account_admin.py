@@ -31,12 +31,13 @@ def test_an_account_from_its_making_to_its_end(
     grants = [{"environmentId": environment_id, "role": "editor"}]
     made = script.post("/accounts", {"email": "Ann@Example.org", "role": None, "grants": grants})
     password = made.pop("password")
-    assert (made["email"], made["role"], made["grants"], made["disabled"]) == (
+    assert [made[each] for each in ("email", "role", "grants", "disabled", "provider")] == [
         "ann@example.org",
         None,
         grants,
         False,
-    )
+        None,
+    ]
     path = f"/accounts/{made['id']}"
     assert script.get(path) == made
     assert [row["email"] for row in script.get("/accounts")["items"]] == [
