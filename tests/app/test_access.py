@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from app import access, access_objects, accounts, create_app, environments, sessions, taps
+from app import access, access_objects, accounts, create_app, environments, sessions, tail_stream, taps
 from app.access_rules import RULES, Scope
 from app.audit import COMMAND_LINE
 from app.clock import utc_now
@@ -20,7 +21,7 @@ from app.config import Settings
 from app.database import db, transaction
 from app.errors import ForbiddenError, NotFoundError, SignalboxError
 from app.ids import new_id
-from app.models import Account, AccountGrant
+from app.models import Account, AccountGrant, ApiToken
 from app.pages import live
 from app.principal import Principal, Role
 from app.push.taps import Tap
@@ -348,7 +349,8 @@ def test_the_fleet_counts_the_nodes_that_are_seen(world: World) -> None:
         (world.visitor(None, here="viewer", there="editor"), 2),
         (world.visitor("viewer"), 2),
     ):
-        for path in ("/", "/fleet/rows", "/fleet/events"):
+        # What a filter leaves of the rows cannot be counted by them.
+        for path in ("/", "/?status=revoked", "/fleet/rows?status=revoked", "/fleet/events?status=revoked"):
             text = _first_of(visitor.get(path, buffered=False)).replace('\\"', '"').replace("\\/", "/")
             assert f"<b>{number}</b> <span>node" in text, path
 
@@ -478,3 +480,51 @@ def test_an_open_page_ends_with_what_allowed_it(
     answer.close()
     assert time.monotonic() < started + 40, "it has ended because of its age"
     assert client.get(f"{address}/rows").status_code == status
+
+
+def test_an_open_page_ends_when_its_object_is_moved_out_of_sight(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever may not see where the node is now, sees no more of it."""
+    monkeypatch.setattr(live, "CHECK_SECONDS", 0.0)
+    monkeypatch.setattr(live, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(live, "LIFE_SECONDS", 60.0)
+    started = time.monotonic()
+    script = make_script(world.app)
+    (agent,) = enroll(script, world.ids["here"]["environment_id"], "here-wanderer")
+    path = f"/nodes/{node_id(agent)}"
+    try:
+        visitor = world.visitor(None, here="viewer")
+        answer = visitor.get(f"{path}/events", buffered=False)
+        stream = iter(answer.response)
+        next(stream)
+        there = {"environmentId": world.ids["there"]["environment_id"]}
+        succeeded(script.call("PATCH", path, there), 200)
+        assert "there-zone" not in str(list(stream))
+        answer.close()
+        assert time.monotonic() < started + 40, "it has ended because of its age"
+        assert visitor.get(path).status_code == 404
+    finally:
+        assert script.call("DELETE", path).status_code == 204
+
+
+def test_a_live_tail_ends_with_its_token(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Events may hold anything: whoever's token was revoked gets no more of them, though the tail goes on."""
+    monkeypatch.setattr(tail_stream, "CHECK_SECONDS", 0.0)
+    monkeypatch.setattr(taps, "STILL_SECONDS", 0.0)
+    monkeypatch.setattr(taps, "LOOK_SECONDS", 0.05)
+    script = Script(world.app.test_client(), world.token("editor", "here"))
+    answer = script.send("GET", f"/taps/{world.ids['here']['tap_id']}/events", buffered=False)
+    stream = iter(answer.response)
+    assert "still" in str(next(stream))
+    token_id = str(script.token).split("_")[2]
+    with world.app.app_context():
+        transaction(
+            lambda session: (
+                session.execute(update(ApiToken).where(ApiToken.id == token_id).values(revoked_at=utc_now()))
+                and None
+            )
+        )
+    assert "stopped" not in str(list(stream))
+    answer.close()
+    refused(script.call("GET", f"/taps/{world.ids['here']['tap_id']}/events"), 401)
