@@ -85,6 +85,14 @@ def has_open(now: ColumnElement[Any]) -> ColumnElement[bool]:
     return is_there(own, Node.__table__)
 
 
+def has_undelivered(now: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Whether a node, in a query of nodes, has an action that was not handed over yet."""
+    own = select(NodeAction.id).where(
+        NodeAction.node_id == Node.id, IS_OPEN, NodeAction.status == _PENDING, NodeAction.expires_at > now
+    )
+    return is_there(own, Node.__table__)
+
+
 _OPEN_OF_NODES = (
     select(NodeAction.node_id)
     .where(

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.clock import utc_now
 from app.database import current_engine, transaction
+from app.many_ids import is_there
 from app.models import Node, Pipeline, SampleFailure, SampleRequest, SampleRequestNode, SampleResult
 
 OFFERED_AT_ONCE = 20
@@ -109,6 +110,21 @@ def record_told(told: Iterable[tuple[str, str, datetime]]) -> None:
             )
 
     transaction(work)
+
+
+def has_untold(now: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Whether a node, in a query of nodes, is asked for samples and was not told so yet."""
+    own = (
+        select(SampleRequestNode.node_id)
+        .join(SampleRequest, SampleRequest.id == SampleRequestNode.request_id)
+        .where(
+            SampleRequestNode.node_id == Node.id,
+            SampleRequestNode.expires_at > now,
+            SampleRequestNode.told_at.is_(None),
+            IS_PENDING,
+        )
+    )
+    return is_there(own, Node.__table__)
 
 
 def untold(session: Session, *where: ColumnElement[bool]) -> set[str]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import datetime
+from typing import Any, NamedTuple
 
 from flask import Flask
-from sqlalchemy import select, update
+from sqlalchemy import Engine, bindparam, select, update
 from sqlalchemy.orm import Session
 
 from agent.protocol import DEFAULT_POLL_INTERVAL_MS
@@ -27,8 +28,12 @@ from app import (
 )
 from app.clock import utc_now
 from app.database import current_engine, engine_of_its_own, transaction, using
-from app.models import Environment, Node, NodeAction, NodePipeline, SampleRequestNode
+from app.kept_connection import KeptConnection
+from app.many_ids import among, listed
+from app.models import Environment, Node, NodePipeline
+from app.models.columns import UtcDateTime
 from app.push.deadlines import deadline
+from app.push.group_call import GroupCall
 from app.push.messages import ACTION_SUBJECT, PREFIXES, SAMPLE_SUBJECT
 from app.push.standing import Span, Standing
 
@@ -47,6 +52,7 @@ class DatabaseQuestions:
     def __init__(self, app: Flask, database_url: str) -> None:
         self._app = app
         self._engine = engine_of_its_own(database_url, "signalbox sweep")
+        self._reads: StandingReads | None = None
         self._look_for_ghosts_at = 0.0
 
     @contextmanager
@@ -58,7 +64,9 @@ class DatabaseQuestions:
     def standings(self, node_ids: Sequence[str]) -> dict[str, Standing]:
         """How each node stands; one that does not exist is left out. One query a thousand nodes, or two."""
         with self._asking():
-            return standings(node_ids)
+            if self._reads is None:
+                self._reads = StandingReads(current_engine())
+            return self._reads.standings(node_ids)
 
     def nonces(self, environment_ids: Sequence[str]) -> dict[str, str]:
         """The nonce of each environment; one that does not exist is left out."""
@@ -168,45 +176,79 @@ STANDING = (
 """What, beside its id, a node is judged by when it may be behind."""
 
 
-def standings(node_ids: Sequence[str]) -> dict[str, Standing]:
-    """See ``DatabaseQuestions.standings``."""
-    with Session(current_engine()) as session:
-        rows = session.execute(
-            select(
-                Node.id,
-                *STANDING,
-            )
-            .join(Environment, Environment.id == Node.environment_id)
-            .where(Node.id.in_(node_ids))
-        ).all()
+_NOW = bindparam("now", type_=UtcDateTime())
+_IN_QUESTION: Any = (
+    select(Node.id, *STANDING, action_states.has_undelivered(_NOW), sample_offers.has_untold(_NOW))
+    .join(Environment, Environment.id == Node.environment_id)
+    .where(among(Node.__table__.c.id, "ids"))
+)
+_Row = Sequence[Any]
+
+
+class StandingReads:
+    """Reads how nodes stand, over a connection of *engine* that is kept: thousands dial in the same moment."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._connection = KeptConnection(engine)
+        self._rows: GroupCall[str, _Row] = GroupCall(self._read)
+
+    def _read(self, node_ids: Sequence[str]) -> Mapping[str, _Row]:
+        parameters = {"ids": listed(node_ids), "now": utc_now()}
+        return {row[0]: row for row in self._connection.rows(_IN_QUESTION, parameters)}
+
+    def standings(self, node_ids: Sequence[str]) -> dict[str, Standing]:
+        """How each node stands; one that does not exist is left out."""
+        found = self._rows.ask_all(node_ids)
+        rows = [_NodeRow(*row) for node_id in node_ids if (row := found.get(node_id)) is not None]
         silent = [row.id for row in rows if row.running_revision is None and row.tried_revision is None]
-        versions: dict[str, dict[str, int | None]] = {node_id: {} for node_id in silent}
-        if silent:
-            for node_id, pipeline_id, version in session.execute(
-                select(NodePipeline.node_id, NodePipeline.pipeline_id, NodePipeline.version).where(
-                    NodePipeline.node_id.in_(silent)
-                )
-            ):
-                versions[node_id][pipeline_id] = version
-        asked = action_states.undelivered(session, NodeAction.node_id.in_(node_ids))
-        asked |= sample_offers.untold(session, SampleRequestNode.node_id.in_(node_ids))
-    result = {}
-    # One plan for each environment: rows of a nonce that a commit has just replaced would assemble again each.
-    nonces = {row.environment_id: row.nonce for row in rows}
-    plans = {
-        environment_id: assembly.wanted_for(environment_id, nonce) for environment_id, nonce in nonces.items()
-    }
-    for row in rows:
-        labels = assembly.selectable_labels(
-            row.operator_labels, row.agent_labels, row.selectable_agent_labels
-        )
-        wanted = plans[row.environment_id].for_node(labels, row.maintenance_mode)
-        result[row.id] = Standing(
-            environment_id=row.environment_id,
-            nonce=nonces[row.environment_id],
-            is_welcome=row.revoked_at is None,
-            wanted_revision=wanted.revision,
-            is_behind=is_behind(wanted, row.running_revision, row.tried_revision, versions.get(row.id, {})),
-            is_asked=row.id in asked,
-        )
-    return result
+        versions = _reported_versions(silent) if silent else {}
+        result = {}
+        # One plan for each environment: rows of a nonce that a commit has just replaced would assemble again each.
+        nonces = {row.environment_id: row.nonce for row in rows}
+        plans = {
+            environment_id: assembly.wanted_for(environment_id, nonce)
+            for environment_id, nonce in nonces.items()
+        }
+        for row in rows:
+            labels = assembly.selectable_labels(
+                row.operator_labels, row.agent_labels, row.selectable_agent_labels
+            )
+            wanted = plans[row.environment_id].for_node(labels, row.maintenance_mode)
+            result[row.id] = Standing(
+                environment_id=row.environment_id,
+                nonce=nonces[row.environment_id],
+                is_welcome=row.revoked_at is None,
+                wanted_revision=wanted.revision,
+                is_behind=is_behind(
+                    wanted, row.running_revision, row.tried_revision, versions.get(row.id, {})
+                ),
+                is_asked=bool(row.has_action or row.has_request),
+            )
+        return result
+
+
+class _NodeRow(NamedTuple):
+    """A row of ``_IN_QUESTION``."""
+
+    id: str
+    environment_id: str
+    nonce: str
+    selectable_agent_labels: list[str]
+    operator_labels: Mapping[str, str]
+    agent_labels: Mapping[str, str]
+    maintenance_mode: bool
+    revoked_at: datetime | None
+    running_revision: str | None
+    tried_revision: str | None
+    has_action: bool
+    has_request: bool
+
+
+def _reported_versions(node_ids: Sequence[str]) -> dict[str, dict[str, int | None]]:
+    """What each node last reported per pipeline."""
+    query = select(NodePipeline.node_id, NodePipeline.pipeline_id, NodePipeline.version)
+    versions: dict[str, dict[str, int | None]] = {node_id: {} for node_id in node_ids}
+    with Session(current_engine()) as session:
+        for node_id, pipeline_id, version in session.execute(query.where(NodePipeline.node_id.in_(node_ids))):
+            versions[node_id][pipeline_id] = version
+    return versions

@@ -1,4 +1,4 @@
-"""Claims of nodes in Redis, those that come together in one pipeline: a herd brings hundreds in the same moment."""
+"""Claims of nodes in Redis, those that come together in one batch: a herd brings hundreds in the same moment."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-import redis
-
 from app.push import damping
+from app.push.batches import script_answers
 from app.push.entries import Entry, entry_in
 from app.push.group_call import GroupCall
 from app.push.redis_gate import RedisAwayError, RedisGate
@@ -51,7 +50,8 @@ class Known:
     """One that is known to be over."""
 
 
-_Wanted = tuple[str, Entry, Known | None]
+Wanted = tuple[str, Entry, Known | None]
+"""Node id, the entry that is to stand there, and what is known."""
 
 
 class Names(Protocol):
@@ -77,36 +77,28 @@ class ClaimScript:
         self._gate = gate
         self._script = script
         self._names = names
-        self._group: GroupCall[_Wanted, Any] = GroupCall(self._send)
+        self._group: GroupCall[Wanted, Claimed | Contested | Damped] = GroupCall(self._send)
 
     def claim(self, node_id: str, entry: Entry, known: Known | None) -> Claimed | Contested | Damped:
         """Take the node over, unless it is held off; *known* is ``None`` for a connection that is open already.
 
-        Claims that come together are one pipeline; the script decides each by itself.
+        Claims that come together are sent together; the script decides each by itself.
         """
         try:
             answer = self._group.ask((node_id, entry, known))
         except TimeoutError as error:
             raise RedisAwayError(datetime.now(UTC)) from error
         assert answer is not None
-        kind, number, before = answer
-        if kind == b"damped":
-            return Damped(int(number))
-        if kind == b"contested" and (incumbent := entry_in(before)) is not None:
-            return Contested(incumbent)
-        return Claimed(int(number or 0), entry_in(before))
+        return answer
 
-    def _send(self, wanted: Sequence[_Wanted]) -> Mapping[_Wanted, Any]:
-        def send(client: redis.Redis) -> list[Any]:
-            if len(wanted) == 1:
-                return [self._script(*self._claim_of(*wanted[0]), client=client)]
-            pipeline = client.pipeline(transaction=False)
-            for each in wanted:
-                self._script(*self._claim_of(*each), client=pipeline)
-            answers: list[Any] = pipeline.execute()
-            return answers
+    def claim_all(self, wanted: Sequence[Wanted]) -> list[Claimed | Contested | Damped]:
+        """As ``claim``, of all these nodes."""
+        calls = [self._claim_of(*each) for each in wanted]
+        answers = self._gate.run(lambda client: script_answers(client, self._script, calls))
+        return [_decision(*answer) for answer in answers]
 
-        return dict(zip(wanted, self._gate.run(send), strict=True))
+    def _send(self, wanted: Sequence[Wanted]) -> Mapping[Wanted, Claimed | Contested | Damped]:
+        return dict(zip(wanted, self.claim_all(wanted), strict=True))
 
     def _claim_of(self, node_id: str, entry: Entry, known: Known | None) -> tuple[list[str], list[str | int]]:
         """What the script is given: keys and arguments."""
@@ -132,3 +124,11 @@ class ClaimScript:
             damping.LONGEST_PAUSE_MS,
             damping.REMEMBERED_MS,
         ]
+
+
+def _decision(kind: bytes, number: bytes, before: bytes) -> Claimed | Contested | Damped:
+    if kind == b"damped":
+        return Damped(int(number))
+    if kind == b"contested" and (incumbent := entry_in(before)) is not None:
+        return Contested(incumbent)
+    return Claimed(int(number or 0), entry_in(before))

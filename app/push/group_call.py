@@ -17,21 +17,21 @@ Key = TypeVar("Key", bound=Hashable)
 Answer = TypeVar("Answer")
 
 AT_ONCE = 100
-"""Keys of one call."""
+"""Keys of one call, after which no further question is taken into it."""
 WAIT_SECONDS = 10.0
 """For a call, and as long again until one begins."""
 
 
 class _Question(Generic[Key, Answer]):
-    """One question and what became of it."""
+    """One question, of one key or more, and what became of it."""
 
-    __slots__ = ("answer", "error", "is_decided", "key", "leads", "woken")
+    __slots__ = ("answers", "error", "is_decided", "keys", "leads", "woken")
 
-    def __init__(self, key: Key) -> None:
-        self.key = key
+    def __init__(self, keys: Sequence[Key]) -> None:
+        self.keys = keys
         self.woken = threading.Event()
         self.leads = False
-        self.answer: Answer | None = None
+        self.answers: Mapping[Key, Answer] = {}
         self.error: Exception | None = None
         self.is_decided = False
 
@@ -53,7 +53,14 @@ class GroupCall(Generic[Key, Answer]):
 
         :raises TimeoutError: it takes too long.
         """
-        question: _Question[Key, Answer] = _Question(key)
+        return self.ask_all((key,)).get(key)
+
+    def ask_all(self, keys: Sequence[Key]) -> Mapping[Key, Answer]:
+        """As ``ask``, of all *keys* at once, not many more than ``AT_ONCE``; the answer may hold others' as well.
+
+        :raises TimeoutError: it takes too long.
+        """
+        question: _Question[Key, Answer] = _Question(keys)
         with self._lock:
             self._waiting.append(question)
             if not self._is_led:
@@ -64,7 +71,7 @@ class GroupCall(Generic[Key, Answer]):
             self._lead(question)
         if question.error is not None:
             raise question.error
-        return question.answer
+        return question.answers
 
     def _give_up(self, question: _Question[Key, Answer]) -> None:
         with self._lock:
@@ -83,10 +90,14 @@ class GroupCall(Generic[Key, Answer]):
         )  # unless it turns out otherwise: this request may be ended from outside
         try:
             time.sleep(0)  # what has arrived in the same turn of the loop comes along
+            keys: dict[Key, None] = {}
             with self._lock:
-                group, self._waiting = self._waiting[:AT_ONCE], self._waiting[AT_ONCE:]
+                while self._waiting and len(keys) < AT_ONCE:
+                    question = self._waiting.pop(0)
+                    group.append(question)
+                    keys.update(dict.fromkeys(question.keys))
             with deadline(WAIT_SECONDS):
-                answers = self._call(list({question.key: None for question in group}))
+                answers = self._call(list(keys))
             error = None
         except TimeoutError:
             pass
@@ -101,7 +112,7 @@ class GroupCall(Generic[Key, Answer]):
                     self._waiting[0].leads = True
                     self._waiting[0].woken.set()
             for question in group:
-                question.answer, question.error = answers.get(question.key), error
+                question.answers, question.error = answers, error
                 question.is_decided = True
                 question.woken.set()
 

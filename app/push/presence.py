@@ -16,6 +16,7 @@ from typing import Any
 
 import redis
 
+from app.push.batches import script_answers
 from app.push.claim_script import ClaimScript
 from app.push.entries import Entry, entry_in, text_of
 from app.push.redis_gate import RedisGate
@@ -69,8 +70,11 @@ class Registry:
             for name in ("claim", "release", "restore", "reap")
         }
         self._release, self._restore, self._reap = scripts["release"], scripts["restore"], scripts["reap"]
-        self.claim = ClaimScript(gate, scripts["claim"], self).claim
+        claims = ClaimScript(gate, scripts["claim"], self)
+        self.claim = claims.claim
         """Take a node over, see ``claim_script``."""
+        self.claim_all = claims.claim_all
+        """Take many over."""
 
     def bucket(self, node_id: str) -> str:
         """The key of the hash that holds the node's entry."""
@@ -132,7 +136,7 @@ class Registry:
 
     def is_alive(self, worker_id: str) -> bool:
         """Whether the worker's lease lives."""
-        return bool(self._alive({worker_id}))
+        return bool(self.alive({worker_id}))
 
     def record_duel(self, node_id: str, addresses: tuple[str, str]) -> bool:
         """Remember that two agents use the node's token; True if that is news."""
@@ -167,14 +171,8 @@ class Registry:
         if not arguments:
             return []
 
-        def send(client: redis.Redis) -> list[Any]:
-            pipeline = client.pipeline(transaction=False)
-            for bucket, pairs in arguments.items():
-                script([bucket], pairs, client=pipeline)
-            answers: list[Any] = pipeline.execute()
-            return answers
-
-        return self._gate.run(send)
+        calls = [([bucket], pairs) for bucket, pairs in arguments.items()]
+        return self._gate.run(lambda client: script_answers(client, script, calls))
 
     # questions
 
@@ -201,7 +199,7 @@ class Registry:
             for node_id, value in zip(ids, values, strict=True)
             if (entry := entry_in(value)) is not None
         }
-        alive = self._alive({entry.worker_id for entry in entries.values()})
+        alive = self.alive({entry.worker_id for entry in entries.values()})
         duels = {node: duel for node, value in zip(node_ids, records, strict=True) if (duel := _duel(value))}
         return {
             node_id: replace(_presence(entries.get(node_id), alive), duel=duels.get(node_id))
@@ -221,7 +219,7 @@ class Registry:
                     continue  # see entry_in; not subscribed yet
                 began = int(fields[4]) if fields[3] == b"sse" else None
                 held[fields[2]].append((node_id, began))
-        alive = self._alive({text_of(worker) for worker in held})
+        alive = self.alive({text_of(worker) for worker in held})
         return {
             text_of(node_id): began
             for worker, nodes in held.items()
@@ -232,7 +230,7 @@ class Registry:
     def reap(self) -> int:
         """Remove the entries of dead workers; how many there were."""
         entries = self._all_entries()
-        alive = self._alive({entry.worker_id for entry in entries.values()})
+        alive = self.alive({entry.worker_id for entry in entries.values()})
         dead = [(node, entry.pack()) for node, entry in entries.items() if entry.worker_id not in alive]
         return sum(int(count) for count in self._by_bucket(self._reap, dead))
 
@@ -254,7 +252,8 @@ class Registry:
 
         return self._gate.run(send)
 
-    def _alive(self, worker_ids: set[str]) -> set[str]:
+    def alive(self, worker_ids: set[str]) -> set[str]:
+        """Those of the workers whose leases live."""
         ordered = sorted(worker_ids)
         if not ordered:
             return set()

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from app import assembly, enrollment, environments, revisions, standings
 from app.assembly import EnvironmentPlan
 from app.audit import Actor
-from app.database import transaction
+from app.database import db, transaction
 from app.push.connection import Connection
 from app.push.hub import Hub
 from tests.conftest import StartServer
@@ -207,5 +207,5 @@ def test_a_commit_during_a_sweep_s_query_costs_one_assembly_not_one_a_node(
 
     monkeypatch.setattr(assembly, "wanted_for", commit_first)
     monkeypatch.setattr(assembly, "_assemble", count)
-    assert len(standings.standings(node_ids)) == 12
+    assert len(standings.StandingReads(db.engine).standings(node_ids)) == 12
     assert len(assembled) <= 2

@@ -69,6 +69,35 @@ def test_a_question_is_not_answered_by_a_query_that_began_before_it() -> None:
     assert answers == {0: 1, **dict.fromkeys(range(1, 9), 2)}
 
 
+def test_a_question_of_many_keys_is_never_split() -> None:
+    """It goes with others into one call, which takes no further question once it has a hundred."""
+    calls: list[int] = []
+    go_on = threading.Event()
+
+    def call(keys: Sequence[int]) -> Mapping[int, int]:
+        calls.append(len(keys))
+        if len(calls) == 1:
+            go_on.wait(10)
+        return {key: -key for key in keys}
+
+    group = GroupCall(call)
+    answers: dict[int, Mapping[int, int]] = {}
+
+    def ask(number: int) -> None:
+        keys = range(number * 1000, number * 1000 + 60)
+        answers[number] = {key: group.ask_all(keys)[key] for key in keys[:1]}
+
+    threads = [start(lambda: ask(1))]
+    until(lambda: calls, seconds=5, what="the first query")
+    threads += [start(lambda number=number: ask(number)) for number in (2, 3, 4)]  # type: ignore[misc]
+    until(lambda: len(group._waiting) == 3, seconds=5, what="the others' questions")
+    go_on.set()
+    for thread in threads:
+        thread.join(10)
+    assert calls == [60, 120, 60]
+    assert answers == {number: {number * 1000: -number * 1000} for number in (1, 2, 3, 4)}
+
+
 def test_what_fails_fails_for_those_who_asked_and_the_next_is_asked_anew(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
