@@ -8,6 +8,7 @@ from app import (
     access,
     agent_api,
     agent_file,
+    api_token_reads,
     database,
     encryption,
     errors,
@@ -70,6 +71,7 @@ def create_app(settings: Settings) -> Flask:
 
     # reads and writes that meet
     node_identity.init_app(app)
+    api_token_reads.init_app(app)
     fetch_notes.init_app(app)
     heartbeats.init_app(app)
 

@@ -11,10 +11,10 @@ from sqlalchemy import select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app import account_roles, audit, names, passwords, tokens
+from app import account_roles, api_token_reads, audit, names, passwords, tokens
 from app.audit import Actor
 from app.clock import utc_now
-from app.database import DatabaseBusyError, snapshot, transaction
+from app.database import DatabaseBusyError, transaction
 from app.errors import ConflictError, InvalidInputError, NotFoundError, UnauthorizedError
 from app.ids import new_id
 from app.models import Account, ApiToken, Environment
@@ -150,7 +150,7 @@ def authenticate_api(header: str | None) -> Principal:
     token_id = tokens.owner_of(text, "api") if text else None
     if text is None or token_id is None:
         raise UnauthorizedError("An API token is needed (Authorization: Bearer sbx_api_…).")
-    token = snapshot(lambda session: session.get(ApiToken, token_id))
+    token = api_token_reads.read(token_id)
     now = utc_now()
     if not tokens.matches(text, token.digest if token else None) or token is None:
         raise UnauthorizedError("The API token is not valid.")
@@ -174,8 +174,6 @@ def _note_use(token_id: str, now: datetime) -> None:
         transaction(work)
     except DatabaseBusyError:
         return  # a request that only reads must not fail for this; the next one notes it
-
-
 
 
 def _refusal(field: str, message: str) -> InvalidInputError:

@@ -78,7 +78,7 @@ def test_a_frozen_backend_and_a_used_up_pool_do_not_stop_the_sweep(
             what="the end of the sweep's patience",
         )
         with psycopg.connect(postgresql_url) as locking:
-            locking.execute("LOCK TABLE api_token IN ACCESS EXCLUSIVE MODE")
+            locking.execute("LOCK TABLE audit_entry IN ACCESS EXCLUSIVE MODE")
             stalled.start()
             held = f"SELECT pid {THIS_DATABASE} AND wait_event_type = 'Lock'"
             idle = f"SELECT count(*) {THIS_DATABASE} AND state = 'idle' AND application_name = ''"
@@ -100,7 +100,7 @@ def test_a_frozen_backend_and_a_used_up_pool_do_not_stop_the_sweep(
 
 
 class StalledRequests:
-    """Requests that need the operator's token to be read; joined in the end."""
+    """Requests that read the audit log, which nothing else does; joined in the end."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
@@ -109,7 +109,7 @@ class StalledRequests:
 
     def _ask(self) -> None:
         headers = {"Authorization": self._fleet.operator.session.headers["Authorization"]}
-        answer = requests.get(f"{self._fleet.operator.url}/api/v1/nodes", headers=headers, timeout=60)
+        answer = requests.get(f"{self._fleet.operator.url}/api/v1/audit", headers=headers, timeout=60)
         self.answers.append(answer.status_code)
 
     def start(self) -> None:
