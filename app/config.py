@@ -50,7 +50,7 @@ class Settings:
     """``SIGNALBOX_MAX_SOCKETS``: agents' sockets that one worker holds at most; default 10000."""
     upgrade_rate: int
     """``SIGNALBOX_UPGRADE_RATE``: upgrades that one worker takes a second, with a burst of one second's worth;
-    default 1000: one core was measured at 1,300, and plain requests want their share."""
+    default 1000: a third of one core, measured, so that plain requests and the looks that follow have their share."""
     poll_interval_ms: int
     """``SIGNALBOX_POLL_INTERVAL_MS``: an agent's poll interval without the push channel; default 15000."""
     idle_poll_interval_ms: int

@@ -14,6 +14,8 @@ from functools import cache
 SLOTS = 256
 """More workers than one master has; a reload doubles them for a moment."""
 _SLOT = struct.Struct("=II")
+_COUNT = struct.Struct("=I")
+"""Behind the slots."""
 SLACK = 2
 SLACK_SHARE = 0.02
 
@@ -31,13 +33,14 @@ class Crew:
     """The slots. A slot is ``None`` for a worker beyond the last one: it accepts as if it were alone."""
 
     def __init__(self) -> None:
-        self._memory = mmap.mmap(-1, SLOTS * _SLOT.size)
+        self._memory = mmap.mmap(-1, SLOTS * _SLOT.size + _COUNT.size)
 
     def take(self) -> int | None:
         """In the master, before a fork: a slot for the new worker, which boots from now on."""
         for slot in range(SLOTS):
-            if self._all()[slot][0] == State.FREE:
+            if _SLOT.unpack_from(self._memory, slot * _SLOT.size)[0] == State.FREE:
                 self.write(slot, State.BOOTING, 0)
+                _COUNT.pack_into(self._memory, SLOTS * _SLOT.size, max(self._count(), slot + 1))
                 return slot
         return None
 
@@ -59,8 +62,13 @@ class Crew:
         """Whether a worker is about to accept."""
         return any(state == State.BOOTING for state, _ in self._all())
 
+    def _count(self) -> int:
+        """How many slots were ever used: this is asked for each connection, and nearly all are not."""
+        count: int = _COUNT.unpack_from(self._memory, SLOTS * _SLOT.size)[0]
+        return count
+
     def _all(self) -> list[tuple[int, int]]:
-        return list(_SLOT.iter_unpack(self._memory[:]))
+        return list(_SLOT.iter_unpack(self._memory[: self._count() * _SLOT.size]))
 
 
 def has_freer(own: int, others: list[int]) -> bool:

@@ -20,9 +20,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-import redis
-
 from app.errors import TooManyRequestsError
+from app.push import batches
 from app.push.group_call import GroupCall
 from app.push.redis_gate import RedisAwayError, RedisGate
 
@@ -64,6 +63,9 @@ class GoodTokens(Protocol):
     def add(self, digest: str, seconds: float) -> None:
         """Remember the token for so long."""
 
+    def add_all(self, digests: Sequence[str], seconds: float) -> None:
+        """Remember all of these."""
+
     def holds(self, digest: str) -> bool:
         """Whether some worker remembers it; true where nobody can say."""
 
@@ -78,19 +80,20 @@ class GoodTokensInRedis:
 
     def add(self, digest: str, seconds: float) -> None:
         """As ``GoodTokens.add``; without Redis nothing is remembered."""
+        self.add_all([digest], seconds)
+
+    def add_all(self, digests: Sequence[str], seconds: float) -> None:
+        """As ``add``, together."""
         try:
-            self._told.ask((digest, seconds))
+            self._told.ask_all([(digest, seconds) for digest in digests])
         except (RedisAwayError, TimeoutError) as error:
-            log.debug("good token not remembered: %s", error)
+            log.debug("%d good tokens not remembered: %s", len(digests), error)
 
     def _tell(self, tokens: Sequence[tuple[str, float]]) -> Mapping[tuple[str, float], None]:
-        def send(client: redis.Redis) -> None:
-            pipeline = client.pipeline(transaction=False)
-            for digest, seconds in tokens:
-                pipeline.set(self._prefix + digest, 1, px=int(seconds * 1000))
-            pipeline.execute()
-
-        self._gate.run(send)
+        commands = [
+            ("SET", self._prefix + digest, 1, "PX", int(seconds * 1000)) for digest, seconds in tokens
+        ]
+        self._gate.run(lambda client: batches.answers(client, commands))
         return {}
 
     def holds(self, digest: str) -> bool:
@@ -129,6 +132,15 @@ class FailureLimits:
                 )
         return self._bad.holds(digest, now)
 
+    def is_unsuspicious(self, digest: str, address: str) -> bool:
+        """Whether ``is_known_bad`` would say no without asking anybody."""
+        now = self._clock()
+        if self._good.holds(digest, now):
+            return True
+        start, count = self._failures.get(address, (now, 0)) if address else (now, 0)
+        is_used_up = count >= FAILURES_A_WINDOW and now - start < WINDOW_SECONDS
+        return not is_used_up and not self._bad.holds(digest, now)
+
     def is_known_good(self, digest: str) -> bool:
         """Whether this worker has found the token good lately, so that nothing is to be counted or told of it."""
         return self._good.holds(digest, self._clock())
@@ -159,7 +171,13 @@ class FailureLimits:
 
     def succeeded(self, digest: str) -> None:
         """The token is good. All workers are told once in a while, not at every request."""
+        self.succeeded_all([digest])
+
+    def succeeded_all(self, digests: Sequence[str]) -> None:
+        """As ``succeeded``, of all these."""
         now = self._clock()
-        if not self._good.holds(digest, now):
+        news = [digest for digest in digests if not self._good.holds(digest, now)]
+        for digest in news:
             self._good.add(digest, now + GOOD_SECONDS / 2)
-            self._shared.add(digest, GOOD_SECONDS)
+        if news:
+            self._shared.add_all(news, GOOD_SECONDS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
+from collections.abc import Sequence
 
 from flask import Flask, current_app
 from sqlalchemy import select
@@ -28,6 +29,9 @@ class _NeverGood:
     """No code was good lately: whoever has a good one needs it once."""
 
     def add(self, digest: str, seconds: float) -> None:
+        """Nothing is remembered."""
+
+    def add_all(self, digests: Sequence[str], seconds: float) -> None:
         """Nothing is remembered."""
 
     def holds(self, digest: str) -> bool:

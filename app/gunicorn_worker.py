@@ -10,13 +10,19 @@ from functools import partial
 from typing import Any
 
 import gevent
+from gevent import monkey
 from gevent.server import StreamServer
+from gevent.socket import socket as GeventSocket
+from gevent.socket import wait_read
 from gunicorn.util import write_nonblock
 from gunicorn.workers.ggevent import GeventWorker
 
 from app import switchboard_process
+from app.agent_api.short_upgrade import ShortUpgrades
 from app.crew import State, crew, has_freer
 from app.malformed_requests import answer_to
+
+_plain_socket = monkey.get_original("socket", "socket")
 
 YIELD_SECONDS = 0.004
 """How long a worker leaves a connection to one that holds less, before it takes it all the same."""
@@ -47,12 +53,55 @@ class Acceptor(StreamServer):  # type: ignore[misc]
 
     def __init__(self, worker: HubWorker, listener: Any, spawn: Any, **more: Any) -> None:
         ssl_options = {name: more[name] for name in ("ssl_context",) if name in more}
-        super().__init__(
-            listener, handle=partial(worker.handle, Address(listener)), spawn=spawn, **ssl_options
-        )
+        self.serve = partial(worker.handle, Address(listener))
+        """Have gunicorn serve a connection and its peer's address."""
+        super().__init__(listener, handle=self.serve, spawn=spawn, **ssl_options)
+        self.spawn = spawn.spawn
+        """Run a function in a greenlet for which the worker waits when it leaves."""
         self._worker = worker
+        self._is_early = False
+        """Whether the connection that was accepted last has said nothing yet."""
         self._yielding_until: float | None = None
         worker.acceptors.append(self)
+
+    def do_read(self) -> tuple[Any, Any] | None:
+        """The next connection and its peer, unless it is one of those handshakes that come in thousands."""
+        try:
+            fd, peer = self.socket._accept()  # as gevent's own
+        except BlockingIOError:
+            return None
+        kind = (self.socket.family, self.socket.type, self.socket.proto)
+        client = _plain_socket(*kind, fd)
+        is_taken = self._is_taken(client, peer)
+        if is_taken:
+            return None
+        self._is_early = is_taken is None
+        return GeventSocket(*kind, fileno=client.detach()), peer
+
+    def do_handle(self, client: Any, peer: Any) -> None:
+        """Have gunicorn serve a connection; one that has said nothing yet may turn out to be such a handshake."""
+        if self._is_early:
+            self.spawn(self._wait_and_handle, client, peer)
+        else:
+            super().do_handle(client, peer)
+
+    def _is_taken(self, client: Any, peer: Any) -> bool | None:
+        upgrades = self._worker.upgrades
+        return upgrades is not None and not self.ssl_enabled and upgrades.take(client, peer, self)
+
+    def _wait_and_handle(self, client: Any, peer: Any) -> None:
+        try:
+            wait_read(client.fileno(), self._worker.cfg.keepalive, TimeoutError())
+        except (TimeoutError, OSError):
+            client.close()  # as gunicorn does it: without a word to who says nothing
+            return
+        fd = client.fileno()
+        plain = _plain_socket(client.family, client.type, client.proto, fd)
+        if self._is_taken(plain, peer):
+            client.detach()
+            return
+        plain.detach()
+        self.serve(client, peer)
 
     def _do_read(self) -> None:
         now = time.monotonic()
@@ -102,9 +151,15 @@ class HubWorker(GeventWorker):  # type: ignore[misc]
         """In the crew; given by the master before the fork."""
         self.acceptors: list[Acceptor] = []
         self.has_stopped_accepting = False
+        self.upgrades: ShortUpgrades | None = None
         self._is_leaving = False
         # gunicorn makes one of these for each listening socket, and calls it as it would gevent's pywsgi.
         self.server_class = partial(Acceptor, self)
+
+    def run(self) -> None:
+        """Serve, until the end."""
+        self.upgrades = ShortUpgrades(self.wsgi)
+        super().run()
 
     # accepting
 
@@ -112,7 +167,12 @@ class HubWorker(GeventWorker):  # type: ignore[misc]
     def load(self) -> int:
         """How many connections this worker holds: agents' channels, and requests under way or waited for."""
         hub = switchboard_process.of(self.wsgi).hub
-        return (len(hub) if hub is not None else 0) + sum(len(acceptor.pool) for acceptor in self.acceptors)
+        waiting = len(self.upgrades) if self.upgrades is not None else 0
+        return (
+            waiting
+            + (len(hub) if hub is not None else 0)
+            + sum(len(acceptor.pool) for acceptor in self.acceptors)
+        )
 
     def publish_load(self) -> None:
         """Let the others see what this worker holds."""

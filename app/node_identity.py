@@ -34,6 +34,7 @@ from app.models.columns import UtcDateTime
 from app.push.group_call import GroupCall
 from app.server_settings import INTERVALS
 
+NO_NODE_TOKEN = "A node token is needed (Authorization: Bearer sbx_node_…)."
 FOREIGN_NODE_TOKEN = "The node token is another system's and not good here; an operator can adopt this agent."
 BAD_NODE_TOKEN = "The node token is not valid (it may have been revoked)."
 
@@ -91,6 +92,7 @@ _IDENTITY = (
     _NODE.authenticated_at,
     _NODE.last_seen_at,
 )
+_BRIEF_IDENTITY = _IDENTITY[:4]
 _NOW = bindparam("now", type_=UtcDateTime())
 _ERRANDS: tuple[ColumnElement[Any], ...] = (
     has_open(_NOW),
@@ -125,6 +127,14 @@ class NodeReads:
         # Of adopted tokens, which have no node's id in them; the digest of 256 random bits gives nothing away.
         self.by_digest = self._group(engine, by_digest, 0, ())
         self.by_digest_with_errands = self._group(engine, by_digest, 0, _ERRANDS)
+        # Of thousands that dial at once, of whom no more is asked.
+        brief = select(*_BRIEF_IDENTITY)
+        self.briefly_by_id = GroupCall(
+            partial(self._read, KeptConnection(engine), brief.where(among(by_id, "keys")), 2, False)
+        )
+        self.briefly_by_digest = GroupCall(
+            partial(self._read, KeptConnection(engine), brief.where(among(by_digest, "keys")), 0, False)
+        )
 
     def _group(
         self, engine: Engine, key: ColumnElement[Any], place: int, more: tuple[ColumnElement[Any], ...]
@@ -153,9 +163,9 @@ def init_app(app: Flask) -> None:
         app.extensions["node_reads"] = NodeReads(db.engine)
 
 
-def _asked(group: GroupCall[str, Sequence[Any]], key: str) -> Sequence[Any] | None:
+def _asked(group: GroupCall[str, Sequence[Any]], keys: Sequence[str]) -> Mapping[str, Sequence[Any]]:
     try:
-        return group.ask(key)
+        return group.ask_all(keys) if keys else {}
     except TimeoutError as error:
         raise UnavailableError("The database does not answer; try again.", retry_after=5) from error
 
@@ -168,25 +178,59 @@ def authenticate(token: str | None, *, with_errands: bool = False) -> Authentica
     :raises UnavailableError: the database does not answer in time.
     """
     reads: NodeReads = current_app.extensions["node_reads"]
-    if token is not None and tokens.is_foreign(token):
+    key = _key_of(token)
+    if token is None or key is None:
+        raise UnauthorizedError(NO_NODE_TOKEN)
+    if tokens.is_foreign(token):
         group = reads.by_digest_with_errands if with_errands else reads.by_digest
-        return _adopted(_asked(group, tokens.digest(token)))
-    node_id = tokens.owner_of(token, "node") if token else None
-    if token is None or node_id is None:
-        raise UnauthorizedError("A node token is needed (Authorization: Bearer sbx_node_…).")
-    row = _asked(reads.by_id_with_errands if with_errands else reads.by_id, node_id)
+    else:
+        group = reads.by_id_with_errands if with_errands else reads.by_id
+    return _authenticated(_checked(token, _asked(group, [key]).get(key)))
+
+
+def authenticate_all(presented: Sequence[str]) -> list[tuple[str, str] | UnauthorizedError]:
+    """Of each token in *presented* the node's and its environment's id, or what ``authenticate`` would raise.
+
+    :raises UnavailableError: the database does not answer in time.
+    """
+    reads: NodeReads = current_app.extensions["node_reads"]
+    keys = [_key_of(token) for token in presented]
+    foreign = [key for key, token in zip(keys, presented, strict=True) if key and tokens.is_foreign(token)]
+    ours = [key for key, token in zip(keys, presented, strict=True) if key and not tokens.is_foreign(token)]
+    rows = {**_asked(reads.briefly_by_id, ours), **_asked(reads.briefly_by_digest, foreign)}
+    found: list[tuple[str, str] | UnauthorizedError] = []
+    for token, key in zip(presented, keys, strict=True):
+        try:
+            if key is None:
+                raise UnauthorizedError(NO_NODE_TOKEN)
+            _, _, node_id, environment_id = _checked(token, rows.get(key))
+            found.append((node_id, environment_id))
+        except UnauthorizedError as error:
+            found.append(error)
+    return found
+
+
+def _key_of(token: str | None) -> str | None:
+    """What the token's node is looked up by: an id, or the digest of a foreign one; ``None``: it is no token."""
+    if tokens.is_foreign(token):
+        return tokens.digest(token or "")
+    return tokens.owner_of(token, "node") if token else None
+
+
+def _checked(token: str, row: Sequence[Any] | None) -> Sequence[Any]:
+    """*row*, which was found for the token.
+
+    :raises UnauthorizedError: it is none, the token is not its node's, or revoked.
+    """
+    if tokens.is_foreign(token):
+        if row is None:
+            raise ForeignTokenError(FOREIGN_NODE_TOKEN)
+        if row[1] is not None:
+            raise UnauthorizedError(FOREIGN_NODE_TOKEN)
+        return row
     if not tokens.matches(token, row[0] if row else None) or row is None or row[1] is not None:
         raise UnauthorizedError(BAD_NODE_TOKEN)
-    return _authenticated(row)
-
-
-def _adopted(row: Sequence[Any] | None) -> AuthenticatedNode:
-    """The node that was made of another system's token."""
-    if row is None:
-        raise ForeignTokenError(FOREIGN_NODE_TOKEN)
-    if row[1] is not None:
-        raise UnauthorizedError(FOREIGN_NODE_TOKEN)
-    return _authenticated(row)
+    return row
 
 
 def _authenticated(row: Sequence[Any]) -> AuthenticatedNode:

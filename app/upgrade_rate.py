@@ -33,18 +33,24 @@ class UpgradeRate:
         self._backlog_until = 0.0
         """When all who were turned away could have been served, one after the other."""
 
+    def take(self) -> bool:
+        """Whether an upgrade may go on; one that may not is counted by ``retry_after`` alone."""
+        now = self._clock()
+        full_at = max(self._full_at, now) + 1 / self._per_second
+        if full_at - now > BURST_SECONDS + 1e-9:
+            return False
+        self._full_at = full_at
+        return True
+
     def retry_after(self) -> int | None:
         """``None`` for an upgrade that may go on, else the whole seconds after which to come back.
 
         That is the backlog over the rate, at least 1, at most a minute, spread over half as much again: who was
         turned away later is told later, so that they do not come back together.
         """
-        now = self._clock()
-        each = 1 / self._per_second
-        full_at = max(self._full_at, now) + each
-        if full_at - now <= BURST_SECONDS + 1e-9:
-            self._full_at = full_at
+        if self.take():
             return None
+        now, each = self._clock(), 1 / self._per_second
         self._backlog_until = min(max(self._backlog_until, now) + each, now + LONGEST_RETRY_SECONDS)
         wait = (self._backlog_until - now) * self._uniform(1.0, 1.5)
         return min(LONGEST_RETRY_SECONDS, max(1, math.ceil(wait)))

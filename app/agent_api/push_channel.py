@@ -21,12 +21,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from agent.protocol import AGENT_INSTANCE_HEADER, CONFIG_REVISION_HEADER
 from app.agent_api import own_loop
+from app.agent_api.returned import was_counted
 from app.config import Settings
 from app.errors import InvalidInputError, TooManyRequestsError, UnauthorizedError, UnavailableError
 from app.node_identity import AuthenticatedNode
 from app.push import meters
 from app.push.claims import HeldOffError
 from app.push.connection import Connection, Transport
+from app.push.switchboard import new_connection
 from app.switchboard_process import become_worker, switchboard, worker_of_this_process
 from app.upgrade_rate import UpgradeRate
 
@@ -97,7 +99,7 @@ def check_upgrade(upgrade: Request) -> None:
     if upgrade.headers.get("Sec-WebSocket-Version", "").strip() != "13":
         after_this_request(_name_the_version)
         _refuse("The WebSocket version must be 13.", "Sec-WebSocket-Version")
-    if not _is_key(upgrade.headers.get("Sec-WebSocket-Key", "")):
+    if not is_key(upgrade.headers.get("Sec-WebSocket-Key", "")):
         _refuse("The WebSocket key must be the base64 form of 16 bytes.", "Sec-WebSocket-Key")
     _check_nothing_behind(upgrade)
     _check_rate()
@@ -124,6 +126,8 @@ def _check_open() -> None:
 
 def _check_rate() -> None:
     """Before the token: a herd must not cost a look into the database each (hazard 29)."""
+    if was_counted(request.environ.get("gunicorn.socket")):
+        return
     rate: UpgradeRate = current_app.extensions["upgrade_rate"]
     seconds = rate.retry_after()
     if seconds is not None:
@@ -169,18 +173,20 @@ def prepare(opening: Request, node: AuthenticatedNode, transport: Transport) -> 
         raise UnavailableError("This worker holds as many sockets as it may.", retry_after=5)
     g.is_handed_over = _can_hand_over(opening.environ.get("gunicorn.socket"))
     instance = opening.headers.get(AGENT_INSTANCE_HEADER, "").strip()
+    connection = new_connection(
+        node.id,
+        node.environment_id,
+        transport,
+        opening.remote_addr or "",
+        opening.headers.get(CONFIG_REVISION_HEADER, "").strip()[:64] or None,
+        instance if INSTANCE.fullmatch(instance) else None,
+    )
     try:
-        g.connection = board.claim(
-            node.id,
-            node.environment_id,
-            transport,
-            opening.remote_addr or "",
-            opening.headers.get(CONFIG_REVISION_HEADER, "").strip()[:64] or None,
-            instance if INSTANCE.fullmatch(instance) else None,
-        )
+        board.claim(connection)
     except HeldOffError as error:
         meters.REFUSALS.labels(error.reason).inc()
         raise UnavailableError(error.sentence, retry_after=error.retry_after) from error
+    g.connection = connection
     if transport == "ws" and not g.is_handed_over:
         opening.environ = _only_the_handshake(opening.environ)
 
@@ -194,14 +200,20 @@ def hand_over() -> Response | None:
     if not g.is_handed_over:
         return None
     connection: Connection = g.connection
-    key = request.headers["Sec-WebSocket-Key"].strip().encode()
-    accept = base64.b64encode(hashlib.sha1(key + HANDSHAKE_GUID, usedforsecurity=False).digest())
     try:
-        request.environ["gunicorn.socket"].sendall(HANDSHAKE_HEAD + accept + b"\r\n\r\n")
+        request.environ["gunicorn.socket"].sendall(
+            handshake_answer(request.headers["Sec-WebSocket-Key"].strip().encode())
+        )
     except OSError:
         return HandedOver()  # gone already; its claim is taken back when the request ends
     _detach(connection)
     return HandedOver()
+
+
+def handshake_answer(key: bytes) -> bytes:
+    """The ``101`` to a handshake with that ``Sec-WebSocket-Key``."""
+    accept = base64.b64encode(hashlib.sha1(key + HANDSHAKE_GUID, usedforsecurity=False).digest())
+    return HANDSHAKE_HEAD + accept + b"\r\n\r\n"
 
 
 def serve(websocket: Any) -> None:
@@ -209,7 +221,7 @@ def serve(websocket: Any) -> None:
     connection: Connection = g.connection
     websocket.connected = False  # so that flask-sock says no goodbye when the view is left
     g.connection = None
-    _bound(websocket.sock)
+    bound(websocket.sock)
     own_loop.serve(websocket.sock, connection, worker_of_this_process())
 
 
@@ -218,7 +230,7 @@ def open_stream() -> Response:
     connection: Connection = g.connection
     if not g.is_handed_over:
         g.connection = None
-        _bound(request.environ.get("gunicorn.socket") or request.environ.get("werkzeug.socket"))
+        bound(request.environ.get("gunicorn.socket") or request.environ.get("werkzeug.socket"))
         return Response(own_loop.stream(connection, worker_of_this_process()), headers=EVENT_STREAM_HEADERS)
     try:
         request.environ["gunicorn.socket"].sendall(EVENT_STREAM_HEAD)
@@ -231,13 +243,13 @@ def open_stream() -> Response:
 def _detach(connection: Connection) -> None:
     """The view's last act. From here on nothing of gunicorn's may touch the descriptor (hazard 14)."""
     client = request.environ["gunicorn.socket"]
-    _bound(client)
+    bound(client)
     connection.fd = client.detach()
     g.connection = None
     worker_of_this_process().adopt(connection)
 
 
-def _bound(client: Any) -> None:
+def bound(client: Any) -> None:
     """Keep little for a peer that does not read, write at once, and have the kernel find out that it is gone."""
     if client is None:
         return
@@ -265,7 +277,8 @@ def _can_hand_over(client: Any) -> bool:
     return client is not None and not isinstance(client, ssl.SSLSocket) and hasattr(client, "detach")
 
 
-def _is_key(text: str) -> bool:
+def is_key(text: str) -> bool:
+    """Whether *text* is the base64 form of 16 bytes."""
     try:
         return len(base64.b64decode(text.strip(), validate=True)) == 16
     except (binascii.Error, ValueError):

@@ -26,6 +26,7 @@ from app import (
     tokens,
 )
 from app.agent_api import config_answer, push_channel
+from app.agent_api.returned import error_of
 from app.agent_api.schemas import Enrollment
 from app.errors import TooLargeError, UnauthorizedError
 from app.extensions import sock
@@ -49,15 +50,22 @@ blueprint = Blueprint("agent_api", __name__, url_prefix="/api/agent")
 def authenticate() -> Response | None:
     """Know the node before anything of its request's body is read; enrolling brings its token in the body.
 
-    A WebSocket is answered here where its socket can be handed over; else flask-sock does it, before its view.
+    A WebSocket is answered here where its socket can be handed over and ``short_upgrade`` has not answered already;
+    else flask-sock does it, before its view.
     """
     if request.endpoint == "agent_api.enroll":
         return None
     token = tokens.bearer(request.headers.get("Authorization"))
     fetches = request.endpoint == "agent_api.config"
 
+    def look_up() -> AuthenticatedNode:
+        error = error_of(request.environ.get("gunicorn.socket"))
+        if error is not None:
+            raise error
+        return node_identity.authenticate(token, with_errands=fetches)
+
     def check() -> AuthenticatedNode:
-        return _limited(token, lambda: node_identity.authenticate(token, with_errands=fetches))
+        return _limited(token, look_up)
 
     if request.endpoint == "agent_api.websocket_route":
         push_channel.check_upgrade(request)

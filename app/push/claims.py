@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from app.push import messages
 from app.push.claim_script import Claimed, Contested, Damped, Known
@@ -69,6 +69,23 @@ class Claims:
             return
         self._take(connection, claimed)
 
+    def admit_all(self, connections: Sequence[Connection]) -> list[bool]:
+        """As ``admit``, of those who come together, once each: whether each may go on.
+
+        The others are no worse off than if they had not been asked for: ``admit`` says why, and may yet let them in.
+
+        :raises RedisAwayError: some may have been claimed.
+        """
+        wanted = [
+            (each.node_id, self._entry_of(each), Known(held=self._held(each.node_id))) for each in connections
+        ]
+        answers = list(zip(connections, self._registry.claim_all(wanted), strict=True))
+        taken = [(each, answer) for each, answer in answers if isinstance(answer, Claimed)]
+        for connection, claimed in taken:
+            connection.fence = claimed.fence
+        self._tell([(each, claimed.before) for each, claimed in taken if claimed.before is not None])
+        return [isinstance(answer, Claimed) for _, answer in answers]
+
     def claim(self, connection: Connection) -> None:
         """Take the node over for a connection that is open already: Redis was away when it came."""
         try:
@@ -109,17 +126,29 @@ class Claims:
         return held[0] if held else None
 
     def _take(self, connection: Connection, claimed: Claimed) -> None:
-        connection.fence, before = claimed.fence, claimed.before
-        if before is None:
+        connection.fence = claimed.fence
+        if claimed.before is not None:
+            self._tell([(connection, claimed.before)])
+
+    def _tell(self, takeovers: Sequence[tuple[Connection, Entry]]) -> None:
+        """Whoever held these nodes before, of whom the entries are, hears that they have lost them."""
+        if not takeovers:
             return
+        news = [(each.node_id, messages.Claimed(each.fence, each.address)) for each, _ in takeovers]
         try:
-            news = messages.Claimed(connection.fence, connection.address)
-            is_heard = self._publisher.publish([connection.node_id], news)
-            if not is_heard and not self._registry.is_alive(before.worker_id):
-                # What a dead worker held was lost by it, not to us.
-                self._registry.forgive([(connection.node_id, before.connection_id)])
+            heard = self._publisher.publish_each_heard(news)
+            unheard = [pair for pair, is_heard in zip(takeovers, heard, strict=True) if not is_heard]
+            alive = self._registry.alive({before.worker_id for _, before in unheard})
+            # What a dead worker held was lost by it, not to us.
+            self._registry.forgive(
+                (each.node_id, before.connection_id)
+                for each, before in unheard
+                if before.worker_id not in alive
+            )
         except RedisAwayError as error:
-            log.warning("takeover not told node=%s: %s", connection.node_id, error)
+            log.warning(
+                "takeover not told node=%s: %s", ",".join(each.node_id for each, _ in takeovers), error
+            )
 
     def _hold_off(self, connection: Connection, contested: Contested) -> None:
         addresses = (contested.incumbent.address, connection.address)

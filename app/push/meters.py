@@ -11,6 +11,9 @@ SOCKETS = Gauge(
     "signalbox_sockets", "Agents' push channels that are open", ["transport"], multiprocess_mode="livesum"
 )
 CONNECTS = Counter("signalbox_push_connects", "Push channels that were opened", ["transport"])
+OPENED_TOGETHER = Counter(
+    "signalbox_push_opened_together", "Push channels that were opened with others, on the short way"
+)
 CLOSES = Counter("signalbox_push_closes", "Push channels that ended, by reason", ["reason"])
 REFUSALS = Counter("signalbox_push_refusals", "Upgrades that were refused, by reason", ["reason"])
 PUBLISHED = Counter("signalbox_nudges_published", "Nudges that were published, one per node")

@@ -42,6 +42,20 @@ class Publisher:
         """
         return self._publish(self._each(envelopes, time.time_ns() // 1000))
 
+    def publish_each_heard(self, envelopes: Sequence[tuple[str, Envelope]]) -> list[bool]:
+        """As ``publish_each``, of a few; for each node whether a worker took it.
+
+        :raises RedisAwayError: Redis is away; some of the first may have been told.
+        """
+        now_us = time.time_ns() // 1000
+        commands = [
+            ("PUBLISH", self._channels.name(node_id), pack(stamped(envelope, now_us)))
+            for node_id, envelope in envelopes
+        ]
+        meters.PUBLISHED.inc(len(commands))
+        answers = self._gate.run(lambda client: batches.answers(client, commands))
+        return [isinstance(answer, int) and answer > 0 for answer in answers]
+
     def _publish(self, batches_of_nodes: Iterator[Batch]) -> int:
         # While a socket moves between workers both may hear it: that is still one node.
         return self._gate.run(lambda client: batches.count_taken(client, _counted(batches_of_nodes)))

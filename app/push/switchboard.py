@@ -166,40 +166,42 @@ class Switchboard:
         if not ready.wait(10.0):
             raise RuntimeError("cannot start the push channel: its thread does not come up")
 
-    def claim(
-        self,
-        node_id: str,
-        environment_id: str,
-        transport: Transport,
-        address: str,
-        revision: str | None,
-        instance: str | None,
-    ) -> Connection:
-        """Claim the node for a new connection, before its handshake is answered.
+    def claim(self, connection: Connection) -> None:
+        """Claim the node for a new *connection*, before its handshake is answered.
 
         :raises HeldOffError: another agent holds the node, or this one comes too often.
         """
         assert self.worker is not None
-        connection = Connection(
-            node_id=node_id,
-            # Equal in thousands of connections: one string for all of them.
-            environment_id=sys.intern(environment_id),
-            connection_id=_short(os.urandom(8)),
-            fence=0,
-            transport=transport,
-            since_ms=int(time.time() * 1000),
-            address=sys.intern(address.replace(" ", "") or "-"),
-            revision=sys.intern(revision) if revision is not None else None,
-            instance=_short(hashlib.sha256(instance.encode()).digest()) if instance is not None else None,
-        )
         self.worker.claims.admit(connection)
-        return connection
 
     def watch_fleet(self) -> FleetWatch:
         """A context manager that hears which nodes have changed anywhere."""
         if self.worker is None:
             return FleetWatch(lambda watch: None, lambda watch: None)
         return FleetWatch(self.worker.watch, self.worker.unwatch)
+
+
+def new_connection(
+    node_id: str,
+    environment_id: str,
+    transport: Transport,
+    address: str,
+    revision: str | None,
+    instance: str | None,
+) -> Connection:
+    """A connection of the node that nothing knows of yet."""
+    return Connection(
+        node_id=node_id,
+        # Equal in thousands of connections: one string for all of them.
+        environment_id=sys.intern(environment_id),
+        connection_id=_short(os.urandom(8)),
+        fence=0,
+        transport=transport,
+        since_ms=int(time.time() * 1000),
+        address=sys.intern(address.replace(" ", "") or "-"),
+        revision=sys.intern(revision) if revision is not None else None,
+        instance=_short(hashlib.sha256(instance.encode()).digest()) if instance is not None else None,
+    )
 
 
 def _short(data: bytes) -> str:
@@ -210,4 +212,4 @@ def _short(data: bytes) -> str:
     return base64.b32encode(data[:8])[:12].decode().lower()
 
 
-__all__ = ["NudgeOutcome", "Presence", "Switchboard"]
+__all__ = ["NudgeOutcome", "Presence", "Switchboard", "new_connection"]

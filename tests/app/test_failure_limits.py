@@ -1,5 +1,7 @@
 """Hazard 26: a guesser is slowed down, its neighbours behind the same address are not."""
 
+from collections.abc import Sequence
+
 import pytest
 
 from app.errors import TooManyRequestsError
@@ -18,6 +20,9 @@ class Nowhere:
     """No other worker knows anything."""
 
     def add(self, digest: str, seconds: float) -> None:
+        assert seconds > 0
+
+    def add_all(self, digests: Sequence[str], seconds: float) -> None:
         assert seconds > 0
 
     def holds(self, digest: str) -> bool:

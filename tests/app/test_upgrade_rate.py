@@ -40,6 +40,16 @@ def test_a_burst_of_a_second_goes_through_and_the_rest_is_spread() -> None:
     assert rate.retry_after() == 1
 
 
+def test_who_asks_without_being_counted_prolongs_nothing() -> None:
+    """The short way asks first, and only the long way, to which it leaves the refusal, counts who is turned away."""
+    clock = Clock()
+    rate = UpgradeRate(10, clock, lambda least, _most: least)
+    assert [rate.take() for _ in range(1000)] == [True] * 10 + [False] * 990
+    assert rate.retry_after() == 1
+    clock.now += 0.1
+    assert [rate.take(), rate.take()] == [True, False]
+
+
 @pytest.mark.parametrize(
     ("nodes", "per_second", "milliseconds"),
     [

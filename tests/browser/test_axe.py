@@ -102,7 +102,10 @@ def filled(operator: Operator, server: Server) -> dict[str, str]:
     hook = {"name": "chat", "url": "https://hooks.invalid/", "events": ["node.back"]}
     webhook = operator.call("POST", "/webhooks", hook)["id"]
     operator.call("POST", f"/webhooks/{webhook}/test")
-    ann = {"email": f"{uuid.uuid4().hex}@example.org", "grants": [{"environmentId": environment, "role": "editor"}]}
+    ann = {
+        "email": f"{uuid.uuid4().hex}@example.org",
+        "grants": [{"environmentId": environment, "role": "editor"}],
+    }
     account = operator.call("POST", "/accounts", ann)["id"]
     return {
         "node": agent.node_id, "environment": environment, "pipeline": pipeline, "batch": batch, "sample": sample,

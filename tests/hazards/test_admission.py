@@ -107,13 +107,22 @@ def test_a_full_worker_and_one_that_is_asked_too_fast_refuse_in_this_order(
     fleet.operator.deploy(fleet.pipeline_id)
     assert newer.read_message()["type"] == "config_changed"
 
-    # A herd, all of it on the wire before the first is answered: more than a second's worth.
     url = f"{fleet.server.url}/api/agent/ws"
-    herd = [WebSocketClient.dial(url) for _ in range(150)]
-    fleet.opened += herd
+
+    def dial_together(tokens: list[str]) -> list[WebSocketClient]:
+        together = [WebSocketClient.dial(url) for _ in tokens]
+        fleet.opened += together
+        for client, token in zip(together, tokens, strict=True):
+            client.send_bytes(upgrade_request(url, handshake_headers(url, token)))
+        return together
+
+    # Whoever is refused for another reason has taken one place of the rate, not one on each way.
+    guesses = [f"sbx_node_{agents[2].node_id}_{number:064x}" for number in range(12)]
+    assert {client.read_answer().status for client in dial_together(guesses)} == {401}
+
+    # A herd, all of it on the wire before the first is answered: more than a second's worth.
     started = time.monotonic()
-    for client in herd:
-        client.send_bytes(upgrade_request(url, handshake_headers(url, bad_token)))
+    herd = dial_together([bad_token] * 150)
     answers = [client.read_answer() for client in herd]
     seconds = time.monotonic() - started
     by_status = {status: [a for a in answers if a.status == status] for status in {a.status for a in answers}}

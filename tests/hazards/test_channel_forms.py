@@ -1,11 +1,13 @@
 """Every form of the push channel passes the same tests (hazard 14).
 
-A WebSocket or an event stream, handed to the hub by gunicorn, or served by a loop of its own where a socket
-cannot be handed over: gunicorn with its own TLS, and the development server with its real threads.
+A WebSocket or an event stream, handed to the hub, by gunicorn or before gunicorn reads it, or served by a loop of
+its own where a socket cannot be handed over: gunicorn with its own TLS, and the development server with its real
+threads.
 """
 
 from __future__ import annotations
 
+import re
 import signal
 import threading
 import time
@@ -15,6 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import requests
 
 from tests.hazards.conftest import Fleet
 from tests.hazards.test_rfc6455 import Attempt, is_keepalive
@@ -39,7 +42,9 @@ from tests.support.websocket_client import (
     upgrade_request,
 )
 
-WEBSOCKETS = ["handed over", "TLS", "development server"]
+WEBSOCKETS = ["handed over", "handed over by gunicorn", "TLS", "development server"]
+NOT_PLAIN = {"Cookie": "caf\xe9"}
+"""What no agent sends, so that the handshake does not go the short way."""
 FORMS = [*WEBSOCKETS, "stream handed over", "stream over TLS"]
 
 
@@ -69,6 +74,7 @@ def development_server(
 def doors(server: Server, tls_server: TlsServer, development_server: DevelopmentServer) -> dict[str, Door]:
     return {
         "handed over": Door(server),
+        "handed over by gunicorn": Door(server, more=NOT_PLAIN),
         "TLS": Door(tls_server),
         "development server": Door(development_server),
         "stream handed over": Door(server, "sse"),
@@ -122,6 +128,22 @@ def test_one_live_channel_whatever_its_form(fleet: Fleet, doors: dict[str, Door]
         fleet.until_connected([agent])
         assert fleet.operator.deploy(fleet.pipeline_id)["pushed"] >= 1
         assert newer.read_message()["reason"] == "deploy", latter
+
+
+def opened_together(door: Door) -> int:
+    """How many handshakes its server has answered on the short way."""
+    text = requests.get(f"{door.server.url}/metrics", timeout=10).text
+    found = re.search(r"^signalbox_push_opened_together_total ([\d.]+)$", text, re.M)
+    return int(float(found[1])) if found else 0
+
+
+def test_plain_handshakes_go_the_short_way_and_others_do_not(fleet: Fleet, doors: dict[str, Door]) -> None:
+    """So the forms are tested that they are called by."""
+    for name, count in (("handed over", 3), ("handed over by gunicorn", 0)):
+        before = opened_together(doors[name])
+        for agent in fleet.agents(3):
+            opened(fleet, doors[name].open(agent))
+        assert opened_together(doors[name]) - before == count, name
 
 
 def test_a_bad_token_is_refused_before_the_answer(door: Door) -> None:
@@ -225,7 +247,7 @@ def test_a_ping_and_a_pong_keep_the_channel_and_who_does_not_answer_loses_it(
             pass
         assert (frame.opcode, frame.payload) == (PONG, b"still there?")
 
-    with ThreadPoolExecutor(6) as threads:
+    with ThreadPoolExecutor(8) as threads:
         ends = {
             (name, do.__name__): threads.submit(do, connect(name))
             for name in WEBSOCKETS

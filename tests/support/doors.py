@@ -6,7 +6,7 @@ import contextlib
 import socket
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -67,10 +67,11 @@ class DevelopmentServer:
 
 @dataclass
 class Door:
-    """One way in: *transport* is ``ws`` or ``sse``."""
+    """One way in: *transport* is ``ws`` or ``sse``; *more* stands in each WebSocket's handshake."""
 
     server: HasUrl
     transport: str = "ws"
+    more: Mapping[str, str] = field(default_factory=dict)
 
     def dial(self) -> socket.socket:
         """A connection on which nothing was sent."""
@@ -84,6 +85,7 @@ class Door:
         client = WebSocketClient(self.dial())
         url = f"{self.server.url}/api/agent/ws"
         headers = handshake_headers(url, token)
+        headers.update(self.more)
         headers.update({name.replace("_", "-"): value for name, value in fields.items()})
         client.send_bytes(upgrade_request(url, headers))
         return client, client.read_answer()
