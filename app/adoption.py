@@ -16,6 +16,7 @@ from app.errors import ConflictError, NotFoundError, UnavailableError
 from app.failure_limits import FailureLimits
 from app.ids import is_id, new_id
 from app.models import Environment, Node
+from app.paging import DEFAULT_LIMIT, Page, decode_cursor, encode_cursor
 from app.push.redis_gate import RedisAwayError
 from app.refused_tokens import RefusedToken, RefusedTokens
 from app.switchboard_process import switchboard
@@ -32,6 +33,18 @@ def listing() -> list[RefusedToken]:
         raise UnavailableError(
             f"{error} Which agents were refused is known only to Redis.", retry_after=2
         ) from error
+
+
+def page(limit: int = DEFAULT_LIMIT, cursor: str | None = None) -> Page[RefusedToken]:
+    """A page of the same by fingerprint, which, unlike when it was seen, does not change while somebody reads on.
+
+    :raises InvalidInputError: the cursor is not one of this list.
+    :raises UnavailableError: Redis is away.
+    """
+    last = decode_cursor(cursor, 1)[0] if cursor is not None else ""
+    left = sorted((each for each in listing() if each.fingerprint > last), key=lambda each: each.fingerprint)
+    more = encode_cursor(left[limit - 1].fingerprint) if len(left) > limit else None
+    return Page(left[:limit], more)
 
 
 def find(fingerprint: str) -> RefusedToken:

@@ -10,12 +10,13 @@ from typing import Any
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
-from app import audit, pem, references, rotation, secret_store
+from app import audit, pem, preconditions, references, rotation, secret_store
 from app.audit import Actor
 from app.clock import rfc3339, utc_now
 from app.database import snapshot, transaction
 from app.encryption import keyring
 from app.errors import ConflictError, InvalidInputError, NotFoundError
+from app.ids import is_id
 from app.materials import CERTIFICATE
 from app.models import Certificate
 from app.paging import DEFAULT_LIMIT, Page, decode_cursor, encode_cursor
@@ -59,11 +60,12 @@ def put(
 
     def work(session: Session) -> rotation.Concern:
         secret_store.lock(session, environment_id)
+        row = session.get(Certificate, (environment_id, name))
+        preconditions.check(secret_store.edit_revision(row) if row is not None else None)
         check_file_names(session, environment_id, {name: filename})
         secret_store.check_room(
             session, Certificate, environment_id, name, len(data), MAX_CERTIFICATES, MAX_BYTES_IN_ALL
         )
-        row = session.get(Certificate, (environment_id, name))
         if row is not None and only_new:
             raise secret_store.already_there(CERTIFICATE, name)
         is_new = row is None
@@ -110,7 +112,9 @@ def get(environment_id: str, name: str) -> CertificateRow:
     """
 
     def read(session: Session) -> CertificateRow:
-        row = session.execute(_shown_columns(environment_id).where(Certificate.name == name)).one_or_none()
+        can_be = is_id(environment_id) and references.NAME.fullmatch(name)
+        query = _shown_columns(environment_id).where(Certificate.name == name)
+        row = session.execute(query).one_or_none() if can_be else None
         if row is None:
             raise NotFoundError("There is no such certificate.")
         return _shown(row, rotation.users(session, environment_id))

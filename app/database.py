@@ -62,6 +62,7 @@ db = SQLAlchemy(model_class=Base)
 _LAST = "signalbox.last"
 _writer = threading.Lock()
 _engine: ContextVar[Engine | None] = ContextVar("engine", default=None)
+_beginning: ContextVar[_Beginning | None] = ContextVar("beginning", default=None)
 
 
 def current_engine() -> Engine:
@@ -181,12 +182,40 @@ def do_last(session: Session, work: LastWork) -> None:
         asked.append(work)
 
 
+class _Beginning:
+    """What comes first in a transaction, until one that it came first in is committed."""
+
+    def __init__(self, work: Callable[[Session], None]) -> None:
+        self.work = work
+        self.is_committed = False
+
+
+@contextmanager
+def beginning_with(work: Callable[[Session], None]) -> Iterator[Callable[[], bool]]:
+    """Let *work* come first in the first ``transaction`` inside, in this greenlet, and live or die with it.
+
+    Whoever asks is handed a function that says whether it has been committed. It may raise, and so prevent the
+    transaction; it runs again in the next one if that one came to nothing.
+    """
+    beginning = _Beginning(work)
+    token = _beginning.set(beginning)
+    try:
+        yield lambda: beginning.is_committed
+    finally:
+        _beginning.reset(token)
+
+
 def _commit(work: Callable[[Session], Result], options: dict[str, Any]) -> Result:
     with Session(current_engine(), expire_on_commit=False) as session:
         session.connection(execution_options=options)
+        beginning = _beginning.get()
+        if beginning is not None and not beginning.is_committed:
+            beginning.work(session)
         result = work(session)
         told = [last(session) for last in session.info.pop(_LAST, ())]
         session.commit()
+        if beginning is not None:
+            beginning.is_committed = True
     for tell in told:
         tell()
     return result

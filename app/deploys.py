@@ -21,6 +21,7 @@ from app import (
     certificate_store,
     deployments,
     pipeline_yaml,
+    preconditions,
     references,
     revisions,
     secret_store,
@@ -53,6 +54,10 @@ class DeployOutcome:
     push_error: str | None
 
 
+class _DraftChangedError(Exception):
+    """The draft is no longer the one that was checked."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Act:
     """What was committed and whom to tell."""
@@ -82,6 +87,7 @@ def deploy(
     named: list[Reference] = []
 
     def new_version(session: Session, pipeline: Pipeline, environment: Environment) -> PipelineVersion:
+        preconditions.check(edit_revision(pipeline))
         if made_from not in (None, draft_revision(pipeline)):
             raise ConflictError(
                 "The draft was changed since you looked at it. Look again at what it would bring."
@@ -114,24 +120,33 @@ def deploy(
         if draft != checked:
             named[:] = check_deployable(draft)
             checked = draft
-        act = transaction(
-            partial(
-                _act,
-                kind="deploy",
-                pipeline_id=pipeline_id,
-                actor=actor,
-                new_version=new_version,
-                checked_draft=checked,
+        try:
+            act = transaction(
+                partial(
+                    _act,
+                    kind="deploy",
+                    pipeline_id=pipeline_id,
+                    actor=actor,
+                    new_version=new_version,
+                    checked_draft=checked,
+                )
             )
-        )
-        if act is not None:
-            return _tell(act, pipeline_id, "deploy")
+        except _DraftChangedError:
+            continue
+        return _tell(act, pipeline_id, "deploy")
 
 
 def draft_revision(pipeline: Pipeline) -> str:
     """Another one for each YAML and selector that the draft can have (16 hex)."""
     content = f"{pipeline.node_selector}\0{pipeline.config_yaml}".encode("utf-8", "surrogatepass")
     return hashlib.sha256(content).hexdigest()[:16]
+
+
+def edit_revision(pipeline: Pipeline) -> str:
+    """Another one for each draft, name and log level included, for whoever edits it or deploys it on a condition."""
+    return preconditions.revision_of(
+        pipeline.name, pipeline.config_yaml, pipeline.node_selector, pipeline.log_level
+    )
 
 
 def rollback(pipeline_id: str, version: int, actor: Actor) -> DeployOutcome:
@@ -162,7 +177,6 @@ def rollback(pipeline_id: str, version: int, actor: Actor) -> DeployOutcome:
         )
 
     act = transaction(lambda session: _act(session, "rollback", pipeline_id, actor, new_version))
-    assert act is not None
     return _tell(act, pipeline_id, "rollback")
 
 
@@ -173,7 +187,6 @@ def undeploy(pipeline_id: str, actor: Actor) -> DeployOutcome:
     :raises ConflictError: it is not deployed.
     """
     act = transaction(lambda session: _act(session, "undeploy", pipeline_id, actor, None))
-    assert act is not None
     return _tell(act, pipeline_id, "undeploy")
 
 
@@ -239,8 +252,11 @@ def _act(
     actor: Actor,
     new_version: NewVersion | None,
     checked_draft: str | None = None,
-) -> _Act | None:
-    """Write one act; ``None`` if the draft is no longer the one that was checked."""
+) -> _Act:
+    """Write one act.
+
+    :raises _DraftChangedError: the draft is no longer the one that was checked.
+    """
     environment_id = session.scalar(select(Pipeline.environment_id).where(Pipeline.id == pipeline_id))
     if environment_id is None:
         raise NotFoundError("There is no such pipeline.")
@@ -251,8 +267,7 @@ def _act(
     if pipeline is None:
         raise NotFoundError("There is no such pipeline.")
     if checked_draft is not None and pipeline.config_yaml != checked_draft:
-        session.rollback()
-        return None
+        raise _DraftChangedError
 
     before = deployed_selector(session, pipeline)
     if new_version is None:

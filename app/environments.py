@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app import audit, names
+from app import audit, names, preconditions
 from app.audit import Actor
 from app.clock import utc_now
 from app.database import snapshot, transaction
@@ -22,6 +22,8 @@ from app.ids import is_id, new_id
 from app.models import ActionBatch, ApiToken, Certificate, Environment, Node, Pipeline, Secret
 from app.paging import DEFAULT_LIMIT, Page, decode_cursor, encode_cursor
 from app.principal import Within
+
+Result = TypeVar("Result")
 
 NAMES_IN_A_REFUSAL = 3
 
@@ -93,7 +95,7 @@ def create(name: str, actor: Actor, *, protected: bool = False) -> EnvironmentRo
             protected=protected,
         )
 
-    _with_unique_name(name, work)
+    with_unique_name(name, work)
     return get(environment_id)
 
 
@@ -105,32 +107,65 @@ def update(
     :raises NotFoundError: there is no such environment.
     :raises ConflictError: the name is taken.
     """
+    wanted = checked(name, protected)
+
+    def work(session: Session) -> None:
+        environment = _locked(session, environment_id)
+        preconditions.check(edit_revision(environment))
+        change(session, environment, wanted, actor)
+
+    with_unique_name(wanted.get("name", ""), work)
+    return get(environment_id)
+
+
+def checked(name: str | None, protected: bool | None) -> dict[str, Any]:
+    """What ``change`` is to set.
+
+    :raises InvalidInputError: the name cannot be used.
+    """
     wanted: dict[str, Any] = {}
     if name is not None:
         wanted["name"] = names.checked(name)
     if protected is not None:
         wanted["protected"] = protected
+    return wanted
 
-    def work(session: Session) -> None:
-        environment = _locked(session, environment_id)
-        changed = {key: value for key, value in wanted.items() if getattr(environment, key) != value}
-        if changed:
-            before = {key: getattr(environment, key) for key in changed}
-            for key, value in changed.items():
-                setattr(environment, key, value)
-            audit.record(
-                session,
-                actor,
-                "environment.update",
-                environment_id=environment_id,
-                subject_id=environment_id,
-                name=environment.name,
-                before=before,
-                after=changed,
-            )
 
-    _with_unique_name(wanted.get("name", ""), work)
-    return get(environment_id)
+def change(session: Session, environment: Environment, wanted: dict[str, Any], actor: Actor) -> None:
+    """Set what ``checked`` has let through, in a transaction that holds the row's lock."""
+    changed = {key: value for key, value in wanted.items() if getattr(environment, key) != value}
+    if changed:
+        before = {key: getattr(environment, key) for key in changed}
+        for key, value in changed.items():
+            setattr(environment, key, value)
+        audit.record(
+            session,
+            actor,
+            "environment.update",
+            environment_id=environment.id,
+            subject_id=environment.id,
+            name=environment.name,
+            before=before,
+            after=changed,
+        )
+
+
+class Edited(Protocol):
+    """What people edit of an environment."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def protected(self) -> bool: ...
+    @property
+    def selectable_agent_labels(self) -> list[str]: ...
+
+
+def edit_revision(environment: Edited) -> str:
+    """Another one for each thing that people can make of it."""
+    return preconditions.revision_of(
+        environment.name, environment.protected, environment.selectable_agent_labels
+    )
 
 
 def delete(environment_id: str, actor: Actor) -> None:
@@ -142,6 +177,7 @@ def delete(environment_id: str, actor: Actor) -> None:
 
     def work(session: Session) -> None:
         environment = _locked(session, environment_id)
+        preconditions.check(edit_revision(environment))
         if (sentence := _hindrance(session, environment)) is not None:
             raise ConflictError(sentence)
         audit.record(
@@ -292,9 +328,13 @@ def _users(
     return f"{count} {kind}{'' if count == 1 else 's'} ({listed})"
 
 
-def _with_unique_name(name: str, work: Any) -> None:
+def with_unique_name(name: str, work: Callable[[Session], Result]) -> Result:
+    """As ``transaction``, where only *name* can be in the way of the work.
+
+    :raises ConflictError: it is taken.
+    """
     try:
-        transaction(work)
+        return transaction(work)
     except IntegrityError:
         message = f'the name "{name}" is taken'
         raise ConflictError(

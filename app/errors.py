@@ -9,7 +9,9 @@
       NotFoundError          404
       RequestTimeoutError    408   the body did not arrive in time
       ConflictError          409   the name is taken, or the thing is in use
+      PreconditionError      412   it is not what the request was made for
       TooLargeError          413
+      UnprocessableError     422   understood, and not to be done
       TooManyRequestsError   429   with Retry-After
       UnavailableError       503   with Retry-After
         DatabaseAwayError
@@ -19,7 +21,9 @@
 from __future__ import annotations
 
 import logging
+from http import HTTPStatus
 from typing import Any, ClassVar
+from urllib.parse import quote
 
 from flask import Flask, Response, current_app, g, jsonify, make_response, redirect, render_template, request
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -30,6 +34,9 @@ from app.clock import utc_now
 from app.database_errors import is_away, lacks_schema
 
 log = logging.getLogger("signalbox.errors")
+
+OPERATOR_API = "/api/v1"
+PROBLEM = "application/problem+json"
 
 Detail = dict[str, Any]
 """``{"field", "message"}`` and, for a pipeline's YAML, ``"component"`` and ``"line"``."""
@@ -93,11 +100,29 @@ class ConflictError(SignalboxError):
     title = "In the way"
 
 
+class PreconditionError(SignalboxError):
+    """It is not, or no longer, what the request was made for; ``etag`` names what it is."""
+
+    status = 412
+    title = "Changed meanwhile"
+
+    def __init__(self, sentence: str, etag: str | None = None):
+        super().__init__(sentence)
+        self.etag = etag
+
+
 class TooLargeError(SignalboxError):
     """The body is larger than the limit."""
 
     status = 413
     title = "Too large"
+
+
+class UnprocessableError(SignalboxError):
+    """What was sent is understood, and cannot be done."""
+
+    status = 422
+    title = "That cannot be done"
 
 
 class TooManyRequestsError(SignalboxError):
@@ -149,19 +174,40 @@ def _wants_json() -> bool:
     )
 
 
+def problem_type(status: int) -> str:
+    """A relative address that names the kind of problem, and leads to what is said of it."""
+    return f"/docs/api#problem-{status}"
+
+
+def _problem(error: SignalboxError, status: int) -> dict[str, Any]:
+    """What RFC 9457 wants beside the sentence that scripts have always read."""
+    return {
+        "type": problem_type(status),
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": error.sentence,
+        "instance": quote(request.path, errors="replace"),
+    }
+
+
 def respond(error: SignalboxError, status: int | None = None) -> Response:
     """The response for *error*: JSON below ``/api``, a page elsewhere; *status* where its family has none of it."""
     if _wants_json():
         body: dict[str, Any] = {"error": error.sentence}
         if error.details:
             body["details"] = error.details
-        response = jsonify(body)
+        is_problem = request.path.startswith(OPERATOR_API)
+        response = jsonify({**_problem(error, status or error.status), **body} if is_problem else body)
+        if is_problem:
+            response.mimetype = PROBLEM
     else:
         g.shows_an_error = True
         response = Response(
             render_template("error.html", error=error, status=status or error.status, now=utc_now())
         )
     response.status_code = status or error.status
+    if isinstance(error, PreconditionError) and error.etag is not None:
+        response.set_etag(error.etag)
     if error.retry_after is not None:
         response.headers["Retry-After"] = str(error.retry_after)
     if error.status == 401:

@@ -53,11 +53,7 @@ def read_json(request: Request, limit: int) -> Any:
     :raises TooLargeError: more than *limit* bytes.
     :raises InvalidInputError: not UTF-8, not JSON, nested too deep, or NaN and its like.
     """
-    if request.content_length is not None and request.content_length > limit:
-        raise TooLargeError(f"The body is larger than {limit} bytes.")
-    data = request.stream.read(limit + 1)
-    if len(data) > limit:
-        raise TooLargeError(f"The body is larger than {limit} bytes.")
+    data = read_bytes(request, limit)
     if not data.strip():
         return {}
     try:
@@ -71,6 +67,19 @@ def read_json(request: Request, limit: int) -> Any:
     if _depth_exceeds(value, MAX_DEPTH):
         raise InvalidInputError("The body is nested too deeply.")
     return value
+
+
+def read_bytes(request: Request, limit: int) -> bytes:
+    """The whole body.
+
+    :raises TooLargeError: more than *limit* bytes.
+    """
+    if request.content_length is not None and request.content_length > limit:
+        raise TooLargeError(f"The body is larger than {limit} bytes.")
+    data = request.stream.read(limit + 1)
+    if len(data) > limit:
+        raise TooLargeError(f"The body is larger than {limit} bytes.")
+    return data
 
 
 def drain(request: Request, limit: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import delete as delete_rows
 from sqlalchemy import or_, select
@@ -11,7 +11,7 @@ from sqlalchemy import update as update_rows
 from sqlalchemy.orm import Session
 
 from agent.protocol import MAX_HOSTNAME_CHARACTERS, REVOKED, CloseCode, Reason
-from app import action_states, audit, enrollment, names, node_labels, revisions, selectors
+from app import action_states, audit, enrollment, names, node_labels, preconditions, revisions, selectors
 from app.audit import Actor
 from app.clock import utc_now
 from app.database import snapshot, transaction
@@ -56,6 +56,7 @@ def update(
     def work(session: Session) -> tuple[set[str], bool, list[str]]:
         node = _get(session, node_id)
         former = node.environment_id
+        preconditions.check(edit_revision(node))
         if not _changes(node, wanted):
             return set(), False, []
         concerned = [former]
@@ -69,6 +70,7 @@ def update(
         node = _get(session, node_id, again=True)
         if node.environment_id != former:
             raise ConflictError("The node was moved by somebody else just now; nothing was changed.")
+        preconditions.check(edit_revision(node))
         changes = _changes(node, wanted)
         runs_other = not changes.keys().isdisjoint(("environment_id", "maintenance_mode")) or (
             "operator_labels" in changes
@@ -127,6 +129,7 @@ def delete(node_id: str, actor: Actor) -> None:
         # So also the sweep looks, should the socket not be reached now.
         revisions.touch(session, environment_id)
         node = _get(session, node_id, again=True)
+        preconditions.check(edit_revision(node))
         audit.record(
             session,
             actor,
@@ -155,6 +158,26 @@ def environment_of(node_id: str) -> str:
     if environment_id is None:
         raise NotFoundError("There is no such node.")
     return environment_id
+
+
+class Edited(Protocol):
+    """What people edit of a node."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def operator_labels(self) -> dict[str, str]: ...
+    @property
+    def maintenance_mode(self) -> bool: ...
+    @property
+    def environment_id(self) -> str: ...
+
+
+def edit_revision(node: Edited) -> str:
+    """Another one for each thing that people can make of the node; what it reports itself does not count."""
+    return preconditions.revision_of(
+        node.name, node.operator_labels, node.maintenance_mode, node.environment_id
+    )
 
 
 def ids_of(environment_id: str, names: Sequence[str]) -> list[str]:

@@ -11,7 +11,7 @@ from sqlalchemy import or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, defer
 
-from app import assembly, audit, deploys, names, pipeline_yaml, revisions, selectors
+from app import assembly, audit, deploys, names, pipeline_yaml, preconditions, revisions, selectors
 from app.audit import Actor
 from app.clock import utc_now
 from app.database import snapshot, transaction
@@ -101,6 +101,7 @@ def update(
             # no hurry: the sweep tells those that are connected, the others ask.
             revisions.touch(session, pipeline.environment_id)
         pipeline = _get(session, pipeline_id, again=True)
+        preconditions.check(deploys.edit_revision(pipeline))
         changed = {key: value for key, value in wanted.items() if getattr(pipeline, key) != value}
         if changed:
             if made_from not in (None, deploys.draft_revision(pipeline)):
@@ -164,6 +165,7 @@ def delete(pipeline_id: str, actor: Actor) -> None:
         # The environment's row first, as in a deploy: one of the two then sees what the other did.
         revisions.touch(session, pipeline.environment_id)
         pipeline = _get(session, pipeline_id, again=True)
+        preconditions.check(deploys.edit_revision(pipeline))
         if pipeline.wanted_version is not None:
             raise ConflictError(
                 f'The pipeline "{pipeline.name}" cannot be deleted: its version {pipeline.wanted_version} is'

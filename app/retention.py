@@ -14,7 +14,7 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from agent.protocol import CloseCode
-from app import audit, enrollment, metrics_history, outdated, server_settings, sessions
+from app import audit, enrollment, idempotency, metrics_history, outdated, server_settings, sessions
 from app.audit import Actor
 from app.clock import utc_now
 from app.database import snapshot, transaction
@@ -78,6 +78,7 @@ def steps(kept: dict[str, int], now: datetime) -> dict[str, Step]:
         "deployments": _deployments(ago("deploymentDays")),
         "versions": _versions(kept["versionsKept"]),
         "channels": _channels(ago("channelHistoryDays")),
+        "idempotency keys": lambda session: idempotency.prune(session, ROWS_A_STEP),
         "webhook deliveries": _deliveries(ago("webhookDeliveryDays")),
         "sessions": _sessions(*sessions.last_moments(now, kept["sessionIdleHours"], kept["sessionDays"])),
     }

@@ -6,12 +6,13 @@ Commit, then tell: a new value reaches the nodes of the pipelines that name it, 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import Any, Protocol
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app import audit, references, revisions, rotation
+from app import audit, preconditions, references, revisions, rotation
 from app.audit import Actor
 from app.clock import utc_now
 from app.database import snapshot, transaction
@@ -59,6 +60,7 @@ def put(
     def work(session: Session) -> rotation.Concern:
         lock(session, environment_id)
         row = session.get(Secret, (environment_id, name))
+        preconditions.check(edit_revision(row) if row is not None else None)
         if row is not None and only_new:
             raise already_there(SECRET, name)
         twin = session.scalar(
@@ -109,7 +111,8 @@ def get(environment_id: str, name: str) -> SecretRow:
     """
 
     def read(session: Session) -> SecretRow:
-        row = session.get(Secret, (environment_id, name))
+        can_be = is_id(environment_id) and references.NAME.fullmatch(name)
+        row = session.get(Secret, (environment_id, name)) if can_be else None
         if row is None:
             raise NotFoundError("There is no such secret.")
         return _shown(row, rotation.users(session, environment_id))
@@ -205,6 +208,20 @@ def check_room(
         )
 
 
+class Put(Protocol):
+    """What is known of what was put."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def updated_at(self) -> datetime: ...
+
+
+def edit_revision(row: Put) -> str:
+    """Another one for each time that it was put: nothing in it is made of the value."""
+    return preconditions.revision_of(row.name, row.updated_at.astimezone(UTC).isoformat())
+
+
 def already_there(kind: str, name: str) -> ConflictError:
     """Why a form for a new one cannot be taken."""
     message = f"there is already a {kind} of that name; replace that, or choose another name"
@@ -223,9 +240,10 @@ def remove(
 ) -> None:
     """Remove what no deployed pipeline names, in a transaction."""
     lock(session, environment_id)
-    row = session.get(model, (environment_id, name))
+    row: Any = session.get(model, (environment_id, name))
     if row is None:
         raise NotFoundError(f"There is no such {kind}.")
+    preconditions.check(edit_revision(row))
     found = rotation.users(session, environment_id).get((kind, name))
     if found:
         raise ConflictError(

@@ -12,9 +12,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from agent.protocol import Reason
-from app import assembly, audit, revisions
+from app import assembly, audit, environments, preconditions, revisions
 from app.audit import Actor
-from app.database import snapshot, transaction
+from app.database import snapshot
 from app.errors import InvalidInputError, NotFoundError
 from app.ids import is_id
 from app.matching import Deployed
@@ -24,17 +24,30 @@ from app.selectors import MAX_LABELS, key_problem
 from app.switchboard_process import switchboard
 
 
-def allow(environment_id: str, keys: Sequence[str], actor: Actor) -> int:
+def allow(
+    environment_id: str,
+    keys: Sequence[str],
+    actor: Actor,
+    *,
+    name: str | None = None,
+    protected: bool | None = None,
+) -> int:
     """Replace the list by *keys*; how many nodes must run something else, all of which are nudged.
 
+    *name* and *protected*, as ``environments.update`` has them, are changed with it, or nothing is.
+
     :raises NotFoundError: there is no such environment.
-    :raises InvalidInputError: more than 64 keys, or one that is none.
+    :raises InvalidInputError: more than 64 keys, or one that is none, or a name that cannot be used.
+    :raises ConflictError: the name is taken.
     """
     wanted = _checked(environment_id, keys)
+    others = environments.checked(name, protected)
 
     def work(session: Session) -> list[str]:
         revisions.lock(session, environment_id)
         environment = session.get_one(Environment, environment_id)
+        preconditions.check(environments.edit_revision(environment))
+        environments.change(session, environment, others, actor)
         before = environment.selectable_agent_labels
         if before == wanted:
             return []
@@ -54,7 +67,7 @@ def allow(environment_id: str, keys: Sequence[str], actor: Actor) -> int:
         )
         return concerned
 
-    concerned = transaction(work)
+    concerned = environments.with_unique_name(others.get("name", ""), work)
     if concerned:
         switchboard().nudge(concerned, messages.config_changed(Reason.LABEL))
         switchboard().publish_fleet_changed(environment_id, concerned)

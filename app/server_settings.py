@@ -9,17 +9,16 @@ from typing import Any
 
 from flask import current_app
 from pydantic.alias_generators import to_camel
-from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from agent.protocol import Reason
-from app import audit
+from app import audit, preconditions
 from app.audit import Actor
 from app.clock import utc_now
 from app.config import Settings
 from app.database import snapshot, transaction
-from app.errors import ConflictError, Detail, InvalidInputError
+from app.errors import Detail, InvalidInputError
 from app.fleet_size import stretched_ms
 from app.models import AuditEntry, Setting
 from app.push import messages
@@ -246,9 +245,12 @@ def intervals_with(changed: Sequence[int | None]) -> Intervals:
 
 def values() -> dict[str, int]:
     """Every setting as it is now, in the order of ``TABLE``."""
+    return snapshot(_values)
+
+
+def _values(session: Session) -> dict[str, int]:
     settings: Settings = current_app.extensions["settings"]
-    query = select(Setting.name, Setting.value)
-    changed: dict[str, Any] = dict(snapshot(lambda session: session.execute(query).all()))
+    changed: dict[str, Any] = dict(iter(session.execute(select(Setting.name, Setting.value))))
     return {each.name: int(changed.get(each.name, each.default_of(settings))) for each in TABLE}
 
 
@@ -298,16 +300,21 @@ def update(actor: Actor, wanted: Mapping[str, int]) -> dict[str, int]:
     """Change the settings in *wanted* (by their names on the wire), then tell whoever is connected.
 
     :raises InvalidInputError: a name is unknown or a value is out of its bounds.
-    :raises ConflictError: somebody else made the same change first.
     """
     refused = problems(wanted)
     if refused:
         name, message = refused[0]["field"], refused[0]["message"]
         raise InvalidInputError(f"The setting {name} cannot be used: {message}.", refused)
-    before = values()
-    changed = {name: value for name, value in wanted.items() if before[name] != value}
 
-    def work(session: Session) -> None:
+    def work(session: Session) -> dict[str, int]:
+        if session.get_bind().dialect.name == "postgresql":
+            # One after the other, also where a setting has no row yet. SQLite has one writer anyway.
+            session.execute(text("LOCK TABLE setting IN SHARE ROW EXCLUSIVE MODE"))
+        before = _values(session)
+        preconditions.check(edit_revision(before))
+        changed = {name: value for name, value in wanted.items() if before[name] != value}
+        if not changed:
+            return changed
         now = utc_now()
         for name, value in sorted(changed.items()):
             session.merge(Setting(name=name, value=value, updated_at=now))
@@ -318,16 +325,17 @@ def update(actor: Actor, wanted: Mapping[str, int]) -> dict[str, int]:
             before={name: before[name] for name in changed},
             after=changed,
         )
+        return changed
 
+    changed = transaction(work)
     if changed:
-        try:
-            transaction(work)
-        except IntegrityError:
-            raise ConflictError(
-                "Somebody else changed the same setting just now; nothing was changed."
-            ) from None
         _tell(changed)
     return values()
+
+
+def edit_revision(values: Mapping[str, int]) -> str:
+    """Another one for each set of values."""
+    return preconditions.revision_of(dict(values))
 
 
 def _tell(changed: Mapping[str, int]) -> None:

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app import audit, names, outbound
+from app import audit, names, outbound, preconditions
 from app.audit import Actor
 from app.clock import rfc3339, utc_now
 from app.database import snapshot, transaction
@@ -114,6 +114,7 @@ def update(webhook_id: str, wanted: Wanted, actor: Actor) -> WebhookRow:
 
     def work(session: Session) -> None:
         webhook = _locked(session, webhook_id)
+        preconditions.check(edit_revision(webhook))
         before = {key: getattr(webhook, key) for key in values}
         changed = {key: value for key, value in values.items() if before[key] != value}
         if not changed:
@@ -168,6 +169,7 @@ def delete(webhook_id: str, actor: Actor) -> None:
 
     def work(session: Session) -> None:
         webhook = _locked(session, webhook_id)
+        preconditions.check(edit_revision(webhook))
         audit.record(
             session,
             actor,
@@ -278,6 +280,11 @@ def resend(webhook_id: str, delivery_id: str, actor: Actor) -> str:
 
     new_delivery: str = transaction(work)
     return new_delivery
+
+
+def edit_revision(webhook: Webhook | WebhookRow) -> str:
+    """Another one for each thing that people can make of it."""
+    return preconditions.revision_of(webhook.name, webhook.url, webhook.events, webhook.is_enabled)
 
 
 def secret_of(webhook: Webhook) -> bytes:

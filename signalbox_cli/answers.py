@@ -66,7 +66,7 @@ def failure(response: requests.Response, url: str) -> Failure:
             )
         case 404 | 410:
             return UnknownFailure(sentence, details)
-        case 409:
+        case 409 | 412:
             return ConflictFailure(sentence, details)
         case 429 | 502 | 503 | 504:
             return _with_pause(UnreachableFailure(sentence, details), response)

@@ -8,6 +8,7 @@ from app.models.deployment import Deployment, DeploymentNode
 from app.models.environment import Environment
 from app.models.history import ChannelSpan, MetricsBlock
 from app.models.identity import AccountIdentity, RecoveryCode
+from app.models.idempotency import IdempotencyKey
 from app.models.node import Node, NodePipeline
 from app.models.pipeline import Pipeline, PipelineVersion
 from app.models.sample import SampleFailure, SampleRequest, SampleRequestNode, SampleResult
@@ -29,6 +30,7 @@ __all__ = [
     "Deployment",
     "DeploymentNode",
     "Environment",
+    "IdempotencyKey",
     "LastAssembled",
     "Lease",
     "MetricsBlock",

@@ -14,6 +14,7 @@ from app.operator_api import (
     environments,
     history,
     nodes,
+    openapi,
     pipelines,
     samples,
     secrets,
@@ -48,3 +49,4 @@ def init_app(app: Flask) -> None:
         csrf.exempt(module.blueprint)
     csrf.exempt(blueprint)
     app.register_blueprint(blueprint)
+    openapi.init_app(app)

@@ -6,28 +6,22 @@ from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 
 from app import access, adoption, fleet
-from app.clock import rfc3339
-from app.operator_api import requests, rows, schemas
+from app.operator_api import answers, history_answers, queries, requests, rows, schemas
+from app.operator_api.contract import declares
 
 blueprint = Blueprint("adoption", __name__, url_prefix="/refused-tokens")
 
 
 @blueprint.get("")
+@declares(answers.Page[history_answers.RefusedToken], query=queries.Listing)
 def listing() -> ResponseReturnValue:
-    """All of them, the one seen last first."""
-    items = [
-        {
-            "fingerprint": each.fingerprint,
-            "address": each.address,
-            "firstSeenAt": rfc3339(each.first_seen_at),
-            "lastSeenAt": rfc3339(each.last_seen_at),
-        }
-        for each in adoption.listing()
-    ]
-    return jsonify(items=items, nextCursor=None)
+    """By fingerprint: what is refused again meanwhile keeps its place."""
+    asked = requests.query(queries.Listing)
+    return jsonify(rows.page(adoption.page(asked.limit, asked.cursor), rows.refused_token))
 
 
 @blueprint.post("/<fingerprint>/adopt")
+@declares(answers.Node, 201, body=schemas.Adoption, refusals=(409,))
 def adopt(fingerprint: str) -> ResponseReturnValue:
     """Make a node of one."""
     adoption.find(fingerprint)

@@ -6,12 +6,15 @@ from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 
 from app import deployments
-from app.operator_api import requests
+from app.operator_api import history_answers, queries, requests
+from app.operator_api.contract import declares
 
 blueprint = Blueprint("deployments", __name__, url_prefix="/deployments")
 
 
 @blueprint.get("/<deployment_id>")
+@declares(history_answers.Deployment, query=queries.Listing)
 def show(deployment_id: str) -> ResponseReturnValue:
     """How far a deployment has come, with one page of its nodes."""
-    return jsonify(deployments.report(deployment_id, requests.limit(), requests.cursor()))
+    asked = requests.query(queries.Listing)
+    return jsonify(deployments.report(deployment_id, asked.limit, asked.cursor))

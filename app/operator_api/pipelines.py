@@ -8,26 +8,31 @@ from flask.typing import ResponseReturnValue
 from app import access, deploys, environments, fleet, pipelines
 from app import targets as target_previews
 from app.errors import InvalidInputError
-from app.operator_api import requests, rows, schemas
+from app.operator_api import answers, queries, requests, rows, schemas
+from app.operator_api.contract import declares
+from app.operator_api.etags import tagged
 from app.paging import Page
 
 blueprint = Blueprint("pipelines", __name__, url_prefix="/pipelines")
 
 
 @blueprint.get("")
+@declares(answers.Page[answers.Pipeline], query=queries.Pipelines)
 def listing() -> ResponseReturnValue:
     """Newest first; ``?environmentId=&name=``."""
+    asked = requests.query(queries.Pipelines)
     page = pipelines.listing(
-        environment_id=requests.text("environmentId"),
+        environment_id=asked.environment_id,
         within=access.where("viewer"),
-        name=requests.text("name"),
-        limit=requests.limit(),
-        cursor=requests.cursor(),
+        name=asked.name,
+        limit=asked.limit,
+        cursor=asked.cursor,
     )
     return jsonify(rows.page(page, rows.pipeline))
 
 
 @blueprint.post("")
+@declares(answers.Pipeline, 201, body=schemas.NewPipeline, refusals=(404, 409), is_tagged=True)
 def create() -> ResponseReturnValue:
     """Make a draft; nothing reaches a node."""
     body = requests.body(schemas.NewPipeline)
@@ -40,10 +45,11 @@ def create() -> ResponseReturnValue:
         node_selector=body.node_selector,
         log_level=body.log_level,
     )
-    return jsonify(rows.pipeline(pipeline)), 201
+    return tagged(rows.pipeline(pipeline), deploys.edit_revision(pipeline), 201)
 
 
 @blueprint.post("/validate")
+@declares(answers.Verdict, body=schemas.Validation, refusals=(404,))
 def validate() -> ResponseReturnValue:
     """``{valid, errors}``: what a deploy of this YAML would be refused for, with component and line."""
     body = requests.body(schemas.Validation)
@@ -54,13 +60,15 @@ def validate() -> ResponseReturnValue:
 
 
 @blueprint.get("/<pipeline_id>")
+@declares(answers.Pipeline, is_tagged=True)
 def show(pipeline_id: str) -> ResponseReturnValue:
     """One draft; ``hold`` says why the deployed version cannot be assembled, if it cannot."""
     pipeline = pipelines.get(pipeline_id)
-    return jsonify(rows.pipeline(pipeline, pipelines.hold(pipeline)))
+    return tagged(rows.pipeline(pipeline, pipelines.hold(pipeline)), deploys.edit_revision(pipeline))
 
 
 @blueprint.put("/<pipeline_id>")
+@declares(answers.Pipeline, body=schemas.PipelineChanges, refusals=(409,), is_tagged=True, is_guarded=True)
 def update(pipeline_id: str) -> ResponseReturnValue:
     """Change the draft; nothing reaches a node before a deploy."""
     pipeline = pipelines.get(pipeline_id)
@@ -70,10 +78,12 @@ def update(pipeline_id: str) -> ResponseReturnValue:
         raise InvalidInputError(
             f"The pipeline cannot be changed: {message}.", [{"field": "environmentId", "message": message}]
         )
-    return jsonify(rows.pipeline(pipelines.update(pipeline_id, access.actor(), **given)))
+    changed = pipelines.update(pipeline_id, access.actor(), **given)
+    return tagged(rows.pipeline(changed), deploys.edit_revision(changed))
 
 
 @blueprint.delete("/<pipeline_id>")
+@declares(None, 204, refusals=(409,), is_guarded=True)
 def delete(pipeline_id: str) -> ResponseReturnValue:
     """Delete one that is not deployed, with its versions."""
     pipelines.delete(pipeline_id, access.actor())
@@ -81,21 +91,24 @@ def delete(pipeline_id: str) -> ResponseReturnValue:
 
 
 @blueprint.get("/<pipeline_id>/targets")
+@declares(answers.Targets, query=queries.Targets)
 def targets(pipeline_id: str) -> ResponseReturnValue:
     """The nodes, by name, that a deploy of the draft would reach, and how many gain or lose the pipeline by it.
 
     ``?selector=`` previews another one than the draft's; ``?change=gained|kept|lost`` lists those instead.
     """
-    selector = (requests.text("selector") or "") if "selector" in request.args else None
+    asked = requests.query(queries.Targets)
+    # Here an empty one is not an absent one: it means every node.
+    selector = (asked.selector or "") if "selector" in request.args else None
     found = target_previews.preview(pipeline_id, selector, field="selector")
-    change = requests.choice("change", target_previews.CHANGES)
-    named = target_previews.page(found, change, requests.cursor(), requests.limit())
+    named = target_previews.page(found, asked.change, asked.cursor, asked.limit)
     nodes = sorted(fleet.rows([node.node_id for node in named.items]), key=lambda row: (row.name, row.id))
     page = Page(nodes, named.next_cursor)
     return jsonify(**rows.page(page, rows.node), **rows.preview(found))
 
 
 @blueprint.post("/<pipeline_id>/deploy")
+@declares(answers.Outcome, body=schemas.Deploy, refusals=(409,), is_guarded=True)
 def deploy(pipeline_id: str) -> ResponseReturnValue:
     """Make a version of the draft and tell the nodes that match it."""
     body = requests.body(schemas.Deploy)
@@ -103,12 +116,14 @@ def deploy(pipeline_id: str) -> ResponseReturnValue:
 
 
 @blueprint.post("/<pipeline_id>/undeploy")
+@declares(answers.Outcome, refusals=(409,))
 def undeploy(pipeline_id: str) -> ResponseReturnValue:
     """Take it off every node."""
     return jsonify(rows.outcome(deploys.undeploy(pipeline_id, access.actor())))
 
 
 @blueprint.post("/<pipeline_id>/rollback")
+@declares(answers.Outcome, body=schemas.Rollback, refusals=(409,))
 def rollback(pipeline_id: str) -> ResponseReturnValue:
     """A new version with the content of an old one."""
     body = requests.body(schemas.Rollback)
@@ -116,13 +131,16 @@ def rollback(pipeline_id: str) -> ResponseReturnValue:
 
 
 @blueprint.get("/<pipeline_id>/versions")
+@declares(answers.Page[answers.Version], query=queries.Listing)
 def versions(pipeline_id: str) -> ResponseReturnValue:
     """What deploys made, newest first."""
-    page = pipelines.versions(pipeline_id, limit=requests.limit(), cursor=requests.cursor())
+    asked = requests.query(queries.Listing)
+    page = pipelines.versions(pipeline_id, limit=asked.limit, cursor=asked.cursor)
     return jsonify(rows.page(page, rows.version))
 
 
 @blueprint.get("/<pipeline_id>/versions/<int:number>")
+@declares(answers.Version)
 def version(pipeline_id: str, number: int) -> ResponseReturnValue:
     """One version."""
     return jsonify(rows.version(pipelines.version(pipeline_id, number)))

@@ -12,11 +12,12 @@ from pydantic import BaseModel, ValidationError
 from agent.protocol import MAX_BODY_BYTES
 from app.errors import InvalidInputError
 from app.json_body import explain, read_json
+from app.operator_api import contract
 from app.paging import DEFAULT_LIMIT, MAX_LIMIT
 
-Model = TypeVar("Model", bound=BaseModel)
+__all__ = ["DEFAULT_LIMIT", "MAX_LIMIT", "body", "query"]
 
-Word = TypeVar("Word", bound=str)
+Model = TypeVar("Model", bound=BaseModel)
 
 MAX_PARAMETER_CHARACTERS = 4096
 
@@ -29,9 +30,13 @@ def body(model: type[Model], most_bytes: int = MAX_BODY_BYTES) -> Model:
     :raises TooLargeError: more than *most_bytes*, by default 1 MiB.
     :raises InvalidInputError: not JSON, not an object, or not of that shape; ``details`` name the fields.
     """
+    assert contract.current().body is model, f"{request.endpoint} declares another body than {model}"
     value = read_json(request, most_bytes)
     if not isinstance(value, dict):
         raise InvalidInputError("The body must be a JSON object.")
+    # What is not known is not looked at: it is ignored, whatever it holds.
+    known = {field.alias for field in model.model_fields.values()}
+    value = {name: content for name, content in value.items() if name in known}
     for field, problem in _unstorable(value):
         raise InvalidInputError(
             f'The field "{field}" is not valid: {problem}.', [{"field": field, "message": problem}]
@@ -42,57 +47,27 @@ def body(model: type[Model], most_bytes: int = MAX_BODY_BYTES) -> Model:
         raise InvalidInputError(*explain(error)) from None
 
 
-def limit() -> int:
-    """``?limit=``: how many rows, by default 100, at most 500.
+def query(model: type[Model]) -> Model:
+    """The request's query string as *model*; an empty parameter counts as absent.
 
-    :raises InvalidInputError: not a whole number from 1 to 500.
+    :raises InvalidInputError: twice the same, or not of that shape; ``details`` name the parameters.
     """
-    value = text("limit")
-    if value is None:
-        return DEFAULT_LIMIT
-    if not (value.isascii() and value.isdecimal() and len(value) <= 9 and 1 <= int(value) <= MAX_LIMIT):
-        raise _refusal("limit", f"it is a whole number from 1 to {MAX_LIMIT}")
-    return int(value)
+    assert contract.current().query is model, f"{request.endpoint} declares another query than {model}"
+    given: dict[str, str] = {}
+    for name in (field.alias or name for name, field in model.model_fields.items()):
+        values = request.args.getlist(name)
+        if len(values) > 1:
+            raise _refusal(name, "it is given more than once")
+        if values and values[0]:
+            given[name] = _checked(name, values[0])
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        sentence, details = explain(error)
+        raise InvalidInputError(sentence.replace("The field", "The parameter", 1), details) from None
 
 
-def cursor() -> str | None:
-    """``?cursor=``: where the list goes on."""
-    return text("cursor")
-
-
-def flag(name: str) -> bool | None:
-    """A parameter that is ``true`` or ``false``.
-
-    :raises InvalidInputError: it is neither.
-    """
-    value = text(name)
-    if value is None:
-        return None
-    if value not in ("true", "false"):
-        raise _refusal(name, "it is true or false")
-    return value == "true"
-
-
-def choice(name: str, choices: tuple[Word, ...]) -> Word | None:
-    """A parameter that is one of *choices*; ``None`` where it is absent or empty.
-
-    :raises InvalidInputError: it is another word.
-    """
-    value = text(name)
-    found = next((word for word in choices if word == value), None)
-    if value is not None and found is None:
-        raise _refusal(name, f"it is one of {', '.join(choices)}")
-    return found
-
-
-def text(name: str) -> str | None:
-    """A parameter of the query string; ``None`` where it is absent or empty.
-
-    :raises InvalidInputError: too long, or with a character that nothing can hold.
-    """
-    value = request.args.get(name)
-    if not value:
-        return None
+def _checked(name: str, value: str) -> str:
     if len(value) > MAX_PARAMETER_CHARACTERS:
         raise _refusal(name, f"it is longer than {MAX_PARAMETER_CHARACTERS} characters")
     if _UNSTORABLE.search(value):

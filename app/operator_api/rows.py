@@ -1,9 +1,9 @@
-"""What the operator API answers with: each kind of row as JSON, and lists of them."""
+"""What the operator API answers with: each kind of row as JSON, in the shapes of ``answers.py``, and lists."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from app.action_batches import BatchAsked
 from app.action_progress import BatchRow
@@ -17,7 +17,11 @@ from app.metrics_points import Point
 from app.models import AuditEntry, ChannelSpan, Pipeline, PipelineVersion, WebhookDelivery
 from app.node_actions import ActionRow, Asked
 from app.node_logs import PipelineLogs
+from app.node_pipelines import PipelineState
+from app.operator_api import answers
+from app.operator_api import history_answers as history
 from app.paging import Page
+from app.refused_tokens import RefusedToken
 from app.rotation import Outcome
 from app.sample_views import Samples
 from app.samples import Asked as SamplesAsked
@@ -26,14 +30,15 @@ from app.targets import Preview
 from app.webhooks import WebhookRow
 
 Row = TypeVar("Row")
+Json = TypeVar("Json")
 
 
-def page(rows: Page[Row], to_json: Callable[[Row], dict[str, Any]]) -> dict[str, Any]:
+def page(rows: Page[Row], to_json: Callable[[Row], Json]) -> answers.Page[Json]:
     """One page of a list."""
     return {"items": [to_json(row) for row in rows.items], "nextCursor": rows.next_cursor}
 
 
-def environment(row: EnvironmentRow) -> dict[str, Any]:
+def environment(row: EnvironmentRow) -> answers.Environment:
     """An environment."""
     return {
         "id": row.id,
@@ -45,7 +50,7 @@ def environment(row: EnvironmentRow) -> dict[str, Any]:
     }
 
 
-def secret(row: SecretRow) -> dict[str, Any]:
+def secret(row: SecretRow) -> answers.Secret:
     """A secret without its value; ``readable`` is false where the key that it was encrypted with is gone."""
     return {
         "name": row.name,
@@ -55,7 +60,7 @@ def secret(row: SecretRow) -> dict[str, Any]:
     }
 
 
-def certificate(row: CertificateRow) -> dict[str, Any]:
+def certificate(row: CertificateRow) -> answers.Certificate:
     """A certificate without its content; ``expiresAt`` is ``null`` where the file holds only a key."""
     return {
         "name": row.name,
@@ -67,17 +72,17 @@ def certificate(row: CertificateRow) -> dict[str, Any]:
     }
 
 
-def rotation(done: Outcome) -> dict[str, Any]:
+def rotation(done: Outcome) -> answers.Told:
     """How many nodes a new value concerns and how many were told; ``pushError`` says why not everybody was."""
-    answer: dict[str, Any] = {"targets": done.targets, "pushed": done.pushed}
+    answer: answers.Told = {"targets": done.targets, "pushed": done.pushed}
     if done.push_error is not None:
         answer["pushError"] = done.push_error
     return answer
 
 
-def pipeline(row: Pipeline, hold: str | None = None) -> dict[str, Any]:
+def pipeline(row: Pipeline, hold: str | None = None) -> answers.Pipeline:
     """A pipeline's draft, which version nodes must run, and why that cannot be assembled if it cannot."""
-    answer = {
+    answer: answers.Pipeline = {
         "id": row.id,
         "environmentId": row.environment_id,
         "name": row.name,
@@ -93,7 +98,7 @@ def pipeline(row: Pipeline, hold: str | None = None) -> dict[str, Any]:
     return answer
 
 
-def version(row: PipelineVersion) -> dict[str, Any]:
+def version(row: PipelineVersion) -> answers.Version:
     """What one deploy made."""
     return {
         "version": row.version,
@@ -106,9 +111,9 @@ def version(row: PipelineVersion) -> dict[str, Any]:
     }
 
 
-def outcome(done: DeployOutcome) -> dict[str, Any]:
+def outcome(done: DeployOutcome) -> answers.Outcome:
     """What a deploy, an undeploy or a rollback did; ``pushError`` says why not everybody was told."""
-    answer: dict[str, Any] = {
+    answer: answers.Outcome = {
         "deploymentId": done.deployment_id,
         "version": done.version,
         "targets": done.targets,
@@ -124,7 +129,7 @@ def preview(row: Preview) -> dict[str, Any]:
     return {"targets": len(row.targets), "gained": len(row.gained), "lost": len(row.lost)}
 
 
-def audit_entry(row: AuditEntry) -> dict[str, Any]:
+def audit_entry(row: AuditEntry) -> answers.AuditEntry:
     """One change of state."""
     return {
         "id": row.id,
@@ -140,9 +145,9 @@ def audit_entry(row: AuditEntry) -> dict[str, Any]:
     }
 
 
-def node(row: NodeRow) -> dict[str, Any]:
+def node(row: NodeRow) -> answers.Node:
     """A node: what it is, whether it is connected, what it runs and should run."""
-    push: dict[str, Any] = {
+    push: answers.Push = {
         "connected": row.push.connected,
         "transport": row.push.transport,
         "since": rfc3339(row.push.since),
@@ -152,7 +157,7 @@ def node(row: NodeRow) -> dict[str, Any]:
         push["unknownSince"] = rfc3339(row.push.unknown_since)
     if row.push.duel is not None:
         push["duel"] = {"addresses": list(row.push.duel.addresses), "at": rfc3339(row.push.duel.at)}
-    answer: dict[str, Any] = {
+    answer: answers.Node = {
         "id": row.id,
         "name": row.name,
         "host": row.host,
@@ -170,36 +175,39 @@ def node(row: NodeRow) -> dict[str, Any]:
         "enrolledAt": rfc3339(row.enrolled_at),
         "maintenanceMode": row.maintenance_mode,
         "behind": row.behind,
-        "pipelines": [
-            {
-                **({} if state.hold is None else {"hold": state.hold}),
-                "pipelineId": state.pipeline_id,
-                "name": state.name,
-                "version": state.version,
-                "wantedVersion": state.wanted_version,
-                "status": state.status,
-                "error": state.error,
-                "failedVersion": state.failed_version,
-            }
-            for state in row.pipelines
-        ],
+        "pipelines": [_node_pipeline(state) for state in row.pipelines],
     }
     if row.revoked_at is not None:
         answer["revokedAt"] = rfc3339(row.revoked_at)
     return answer
 
 
-def asked(done: Asked) -> dict[str, Any]:
+def _node_pipeline(state: PipelineState) -> answers.NodePipeline:
+    answer: answers.NodePipeline = {
+        "pipelineId": state.pipeline_id,
+        "name": state.name,
+        "version": state.version,
+        "wantedVersion": state.wanted_version,
+        "status": state.status,
+        "error": state.error,
+        "failedVersion": state.failed_version,
+    }
+    if state.hold is not None:
+        answer["hold"] = state.hold
+    return answer
+
+
+def asked(done: Asked) -> answers.ActionAsked:
     """What became of an action's request; ``pushError`` says why nobody was told."""
-    answer: dict[str, Any] = {"actionId": done.action_id, "pushed": done.pushed}
+    answer: answers.ActionAsked = {"actionId": done.action_id, "pushed": done.pushed}
     if done.push_error is not None:
         answer["pushError"] = done.push_error
     return answer
 
 
-def batch_asked(done: BatchAsked) -> dict[str, Any]:
+def batch_asked(done: BatchAsked) -> answers.BatchAsked:
     """The same for many nodes, with those that were left out."""
-    answer: dict[str, Any] = {
+    answer: answers.BatchAsked = {
         "batchId": done.batch_id,
         "targets": done.asked,
         "pushed": done.pushed,
@@ -212,7 +220,7 @@ def batch_asked(done: BatchAsked) -> dict[str, Any]:
     return answer
 
 
-def action(row: ActionRow) -> dict[str, Any]:
+def action(row: ActionRow) -> answers.Action:
     """What one node was asked to do."""
     return {
         "id": row.id,
@@ -233,7 +241,7 @@ def action(row: ActionRow) -> dict[str, Any]:
     }
 
 
-def action_batch(row: BatchRow) -> dict[str, Any]:
+def action_batch(row: BatchRow) -> answers.ActionBatch:
     """An action that was asked of many nodes, and how many are how far."""
     return {
         "id": row.id,
@@ -252,15 +260,15 @@ def action_batch(row: BatchRow) -> dict[str, Any]:
     }
 
 
-def samples_asked(done: SamplesAsked) -> dict[str, Any]:
+def samples_asked(done: SamplesAsked) -> answers.SamplesAsked:
     """What became of a request for samples; ``pushError`` says why nobody was told."""
-    answer: dict[str, Any] = {"requestId": done.request_id, "nodes": done.nodes, "pushed": done.pushed}
+    answer: answers.SamplesAsked = {"requestId": done.request_id, "nodes": done.nodes, "pushed": done.pushed}
     if done.push_error is not None:
         answer["pushError"] = done.push_error
     return answer
 
 
-def samples(found: Samples) -> dict[str, Any]:
+def samples(found: Samples) -> answers.Samples:
     """A request for samples: whom it asked, and what counts of what they said."""
     request = found.request
     return {
@@ -291,17 +299,19 @@ def samples(found: Samples) -> dict[str, Any]:
     }
 
 
-def host_point(start: int, point: Point) -> dict[str, Any]:
+def host_point(start: int, point: Point) -> history.HostPoint:
     """A point of a node's machine: from when, of how many seconds, and what was measured."""
-    return {"at": rfc3339(from_milliseconds(start * 1000)), "seconds": point[0], **host_figures(point)}
+    point_of_time = {"at": rfc3339(from_milliseconds(start * 1000)), "seconds": point[0]}
+    return cast(history.HostPoint, {**point_of_time, **host_figures(point)})
 
 
-def pipeline_point(start: int, point: Point) -> dict[str, Any]:
+def pipeline_point(start: int, point: Point) -> history.PipelinePoint:
     """A point of one pipeline on one node."""
-    return {"at": rfc3339(from_milliseconds(start * 1000)), "seconds": point[0], **pipeline_figures(point)}
+    point_of_time = {"at": rfc3339(from_milliseconds(start * 1000)), "seconds": point[0]}
+    return cast(history.PipelinePoint, {**point_of_time, **pipeline_figures(point)})
 
 
-def pipeline_logs(row: PipelineLogs) -> dict[str, Any]:
+def pipeline_logs(row: PipelineLogs) -> history.PipelineLogs:
     """The last lines that one pipeline's process printed on a node."""
     return {
         "pipelineId": row.pipeline_id,
@@ -311,7 +321,7 @@ def pipeline_logs(row: PipelineLogs) -> dict[str, Any]:
     }
 
 
-def channel(row: ChannelSpan) -> dict[str, Any]:
+def channel(row: ChannelSpan) -> history.Channel:
     """A push channel that has ended."""
     return {
         "transport": row.transport,
@@ -323,7 +333,17 @@ def channel(row: ChannelSpan) -> dict[str, Any]:
     }
 
 
-def webhook(row: WebhookRow) -> dict[str, Any]:
+def refused_token(row: RefusedToken) -> history.RefusedToken:
+    """An agent that presents another system's token."""
+    return {
+        "fingerprint": row.fingerprint,
+        "address": row.address,
+        "firstSeenAt": rfc3339(row.first_seen_at),
+        "lastSeenAt": rfc3339(row.last_seen_at),
+    }
+
+
+def webhook(row: WebhookRow) -> history.Webhook:
     """A webhook, without its secret."""
     return {
         "id": row.id,
@@ -339,7 +359,7 @@ def webhook(row: WebhookRow) -> dict[str, Any]:
     }
 
 
-def webhook_delivery(row: WebhookDelivery) -> dict[str, Any]:
+def webhook_delivery(row: WebhookDelivery) -> history.WebhookDelivery:
     """One event for one webhook, and how its last attempt went."""
     return {
         "id": row.id,

@@ -1,19 +1,96 @@
-"""The bodies that the operator API takes."""
+"""The bodies that the operator API takes: one model for each, which validates it and describes it."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic.config import JsonDict
 
+from agent.protocol import ActionType
 from app.action_batches import MAX_NODES
-from app.action_wishes import Wish
+from app.action_wishes import MAX_SIGNATURE_CHARACTERS, Wish
 from app.json_body import Wire
+from app.pipelines import LOG_LEVELS
 from app.samples import DEFAULT_EVENTS, MAX_COMPONENTS, MAX_EVENTS
+from app.webhook_events import EVENTS
+
+
+def text(format: str, *examples: str, most: int | None = None, about: str | None = None) -> Any:
+    """A text of which the document says more than the model checks: the use refuses the rest, with its own sentence.
+
+    *format* is named in ``docs/protocol.md``, section 2.
+    """
+    bounds = {} if most is None else {"minLength": 1, "maxLength": most}
+    return Field(json_schema_extra={"format": format, **bounds}, examples=list(examples), description=about)
+
+
+def example(**fields: Any) -> ConfigDict:
+    """What the readable page and its command show as the body."""
+    return ConfigDict(json_schema_extra={"examples": [fields]})
+
+
+AN_ID = "01985f0e1c3a7d20b7a5c0ffee000001"
+YAML = """\
+sources:
+  in:
+    type: demo_logs
+    format: json
+sinks:
+  out:
+    type: blackhole
+    inputs: [in]
+"""
+RESTART: JsonDict = {
+    "properties": {
+        "action": {"const": "restart"},
+        **{name: {"type": "null"} for name in ("targetVersion", "downloadUrl", "checksum", "signature")},
+    },
+}
+SELF_UPDATE: JsonDict = {
+    "required": ["targetVersion", "downloadUrl", "checksum"],
+    "properties": {
+        "action": {"const": "self_update"},
+        "pipelineId": {"type": "null"},
+        "targetVersion": {"type": "string", "format": "version"},
+        "downloadUrl": {"type": "string", "format": "web-address"},
+        "checksum": {"type": "string", "pattern": "^sha256:[0-9a-f]{64}$"},
+    },
+}
+"""Without any of the three it is to the agent that the server itself hands out, where it has one."""
+BY_NAME: JsonDict = {
+    "required": ["nodeIds"],
+    "properties": {"nodeIds": {"type": "array"}, "selector": {"type": "null"}},
+}
+BY_SELECTOR: JsonDict = {
+    "required": ["selector"],
+    "properties": {
+        "selector": {"type": "string", "format": "label-selector"},
+        "nodeIds": {"type": "null"},
+    },
+}
 
 MAX_GRANTS = 1000
 Interval = Annotated[int, Field(ge=1, le=2**31 - 1)]
-NodeSelector = Annotated[str, BeforeValidator(lambda value: "" if value is None else value)]
+EnvironmentId = Annotated[str, Field(examples=[AN_ID])]
+Name = Annotated[str, text("name", "edge", most=100)]
+NodeName = Annotated[str, text("name", "edge-01", most=253)]
+ConfigYaml = Annotated[str, Field(description="Vector's configuration, at most 512 KiB.", examples=[YAML])]
+NodeSelector = Annotated[
+    str,
+    BeforeValidator(lambda value: "" if value is None else value),
+    Field(
+        description="Which nodes run it; empty: every node.",
+        json_schema_extra={"type": ["string", "null"], "format": "label-selector"},
+        examples=["zone=a"],
+    ),
+]
+LogLevel = Annotated[
+    str, Field(json_schema_extra={"enum": list(LOG_LEVELS)}, description="Null: Vector's own.")
+]
+LabelKey = Annotated[str, text("label-key", "zone", most=63)]
+Event = Annotated[str, Field(json_schema_extra={"enum": list(EVENTS)})]
+Url = Annotated[str, text("web-address", "https://hooks.example/signalbox", most=2000)]
 
 
 class Changes(Wire):
@@ -27,83 +104,115 @@ class Changes(Wire):
 class NewEnvironment(Wire):
     """``POST /environments``."""
 
-    name: str
+    model_config = example(name="edge", protected=False)
+
+    name: Name
     protected: bool = False
 
 
 class EnvironmentChanges(Changes):
     """``PATCH /environments/{id}``."""
 
-    name: str = ""
+    model_config = example(protected=True)
+
+    name: Name = ""
     protected: bool = False
-    selectable_agent_labels: list[str] = Field(default_factory=list)
+    selectable_agent_labels: list[LabelKey] = Field(
+        default_factory=list,
+        description="Keys of agents' own labels that selectors of pipelines look at; replaces the list.",
+        json_schema_extra={"maxItems": 64},
+    )
 
 
 class SecretValue(Wire):
     """``PUT /environments/{id}/secrets/{name}``."""
 
-    value: str
+    model_config = example(value="correct horse battery staple")
+
+    value: Annotated[str, Field(json_schema_extra={"minLength": 1}, description="At most 64 KiB.")]
 
 
 class CertificateFile(Wire):
     """``PUT /environments/{id}/certificates/{name}``; ``data`` is base64 of PEM."""
 
-    filename: str
-    data: str
+    filename: Annotated[str, text("file-name", "client.pem", most=100)]
+    data: Annotated[str, text("pem-in-base64")]
 
 
 class NodeChanges(Changes):
     """``PATCH /nodes/{id}``; a label that is ``null`` is left out of the operator's new set."""
 
-    name: str = ""
-    labels: dict[str, str | None] = Field(default_factory=dict)
+    model_config = example(labels={"zone": "a"}, maintenanceMode=False)
+
+    name: NodeName = ""
+    labels: dict[str, str | None] = Field(
+        default_factory=dict,
+        description="The operator's whole set of labels; one that is null is left out.",
+        json_schema_extra={
+            "maxProperties": 64,
+            "propertyNames": {"format": "label-key"},
+            "additionalProperties": {"anyOf": [{"type": "string", "format": "label"}, {"type": "null"}]},
+        },
+    )
     maintenance_mode: bool = False
-    environment_id: str = ""
+    environment_id: EnvironmentId = ""
 
 
 class Adoption(Wire):
     """``POST /refused-tokens/{fingerprint}/adopt``."""
 
-    environment_id: str
-    name: str | None = None
+    model_config = example(environmentId=AN_ID, name="edge-01")
+
+    environment_id: EnvironmentId
+    name: NodeName | None = None
 
 
 class NewPipeline(Wire):
     """``POST /pipelines``."""
 
-    environment_id: str
-    name: str
-    config_yaml: str
+    model_config = example(environmentId=AN_ID, name="access-log", configYaml=YAML, nodeSelector="zone=a")
+
+    environment_id: EnvironmentId
+    name: Name
+    config_yaml: ConfigYaml
     node_selector: NodeSelector = ""
-    log_level: str | None = None
+    log_level: LogLevel | None = None
 
 
 class PipelineChanges(Changes):
     """``PUT /pipelines/{id}``. An absent selector is kept: an empty one would reach every node."""
 
-    environment_id: str = ""
-    name: str = ""
-    config_yaml: str = ""
+    model_config = example(configYaml=YAML, nodeSelector="zone=a")
+
+    environment_id: Annotated[str, Field(description="The one that it is in: it cannot be moved.")] = ""
+    name: Name = ""
+    config_yaml: ConfigYaml = ""
     node_selector: NodeSelector = ""
-    log_level: str | None = None
+    log_level: LogLevel | None = None
 
 
 class Validation(Wire):
     """``POST /pipelines/validate``."""
 
-    environment_id: str
-    config_yaml: str
+    model_config = example(environmentId=AN_ID, configYaml=YAML)
+
+    environment_id: EnvironmentId
+    config_yaml: ConfigYaml
 
 
 class NewTap(Wire):
     """``POST /pipelines/{id}/taps``."""
 
-    component_id: str
-    node_id: str | None = None
+    model_config = example(componentId="in")
+
+    component_id: Annotated[str, Field(description="A source or transform of the deployed version.")]
+    node_id: Annotated[str, Field(description="Without: the connected one heard of last.")] | None = None
 
 
 class Deploy(Wire):
     """``POST /pipelines/{id}/deploy``."""
+
+    model_config = example(changelog="drop health checks")
 
     changelog: Annotated[str, Field(max_length=4000)] | None = None
 
@@ -111,11 +220,15 @@ class Deploy(Wire):
 class Rollback(Wire):
     """``POST /pipelines/{id}/rollback``."""
 
+    model_config = example(version=3)
+
     version: Annotated[int, Field(ge=1, le=2**31 - 1)]
 
 
 class NewSamples(Wire):
     """``POST /pipelines/{id}/samples``."""
+
+    model_config = example(componentKeys=["in"], limit=10)
 
     component_keys: Annotated[list[str], Field(min_length=1, max_length=MAX_COMPONENTS)]
     limit: Annotated[int, Field(ge=1, le=MAX_EVENTS)] = DEFAULT_EVENTS
@@ -123,6 +236,8 @@ class NewSamples(Wire):
 
 class SettingsChanges(Changes):
     """``PATCH /settings``; units and bounds stand in ``server_settings.TABLE``."""
+
+    model_config = example(pollIntervalMs=15000)
 
     poll_interval_ms: Interval = 1
     idle_poll_interval_ms: Interval = 1
@@ -145,12 +260,19 @@ class SettingsChanges(Changes):
 class NewAction(Wire):
     """``POST /nodes/{id}/actions``."""
 
-    action: str
-    pipeline_id: str | None = None
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"action": "restart"}], "oneOf": [RESTART, SELF_UPDATE]}
+    )
+
+    action: Annotated[str, Field(json_schema_extra={"enum": [str(each) for each in ActionType]})]
+    pipeline_id: Annotated[str, Field(description="Without: the whole agent.")] | None = None
     target_version: str | None = None
     download_url: str | None = None
-    checksum: str | None = None
-    signature: str | None = None
+    checksum: Annotated[str, Field(description="`sha256:` and 64 digits.")] | None = None
+    signature: (
+        Annotated[str, Field(json_schema_extra={"minLength": 1, "maxLength": MAX_SIGNATURE_CHARACTERS})]
+        | None
+    ) = None
 
     def wish(self) -> Wish:
         """What is asked for."""
@@ -167,8 +289,19 @@ class NewAction(Wire):
 class NewActions(NewAction):
     """``POST /environments/{id}/actions``: of the nodes that are named, or of those that match."""
 
-    node_ids: list[str] | None = None
-    selector: str | None = None
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"action": "restart", "selector": "zone=a"}],
+            "oneOf": [
+                {"allOf": [kind, which]}
+                for kind in (RESTART, SELF_UPDATE)
+                for which in (BY_NAME, BY_SELECTOR)
+            ],
+        }
+    )
+
+    node_ids: Annotated[list[str], Field(json_schema_extra={"maxItems": MAX_NODES})] | None = None
+    selector: Annotated[str, Field(description="Empty: every node.")] | None = None
     only_failed: bool = False
     max_failures: Annotated[int, Field(ge=0, le=MAX_NODES)] = 0
 
@@ -211,16 +344,22 @@ class NewPassword(Wire):
 class NewWebhook(Wire):
     """``POST /webhooks``."""
 
-    name: str
-    url: str
-    events: list[str]
-    environment_id: str | None = None
+    model_config = example(
+        name="on-call", url="https://hooks.example/signalbox", events=["pipeline.failed", "node.unreachable"]
+    )
+
+    name: Name
+    url: Url
+    events: Annotated[list[Event], Field(json_schema_extra={"minItems": 1})]
+    environment_id: Annotated[str, Field(description="Without: of all environments.")] | None = None
 
 
 class WebhookChanges(Changes):
     """``PATCH /webhooks/{id}``."""
 
-    name: str = ""
-    url: str = ""
-    events: list[str] = Field(default_factory=list)
+    model_config = example(enabled=False)
+
+    name: Name = ""
+    url: Url = ""
+    events: list[Event] = Field(default_factory=list, json_schema_extra={"minItems": 1})
     enabled: bool = True

@@ -13,6 +13,7 @@ from app import accounts, create_app, environments
 from app.audit import COMMAND_LINE
 from app.config import Settings
 from app.database import db
+from tests.support.described import undescribed
 from tests.support.server import fresh_secrets
 from tools.redis_server import RedisServer
 
@@ -47,7 +48,12 @@ class Script:
     def send(self, method: str, path: str, **more: Any) -> TestResponse:
         """As `call`, with the body as it is."""
         headers = {"Authorization": f"Bearer {self.token}"} if self.token is not None else {}
-        return self.client.open(self.root + path, method=method, headers=headers, **more)
+        headers.update(more.pop("headers", {}))
+        answer = self.client.open(self.root + path, method=method, headers=headers, **more)
+        if self.root == "/api/v1":
+            problem = undescribed(self.client.application, method, answer)
+            assert not problem, f"{problem}: {answer.text}"
+        return answer
 
     def get(self, path: str, **query: str) -> Any:
         """The JSON of an answer that must be 200."""
