@@ -22,6 +22,7 @@ from app import (
     pages,
     request_limits,
     switchboard_process,
+    token_rates,
 )
 from app.agent_api import short_way
 from app.command_line import register_commands
@@ -68,6 +69,7 @@ def create_app(settings: Settings) -> Flask:
 
     # between processes
     switchboard_process.init_app(app, settings)
+    token_rates.init_app(app, settings)
 
     # reads and writes that meet
     node_identity.init_app(app)

@@ -62,6 +62,9 @@ class Settings:
     heartbeat_budget: int
     """``SIGNALBOX_HEARTBEAT_BUDGET``: heartbeats a second of the whole fleet at most, to which the server stretches
     their intervals; default 500: two busy workers take more."""
+    api_rate: int
+    """``SIGNALBOX_API_RATE``: requests a second that one API token may make, over ten seconds; default 300, 0 is no
+    limit."""
     sweep_interval_seconds: float
     """``SIGNALBOX_SWEEP_INTERVAL``: seconds between two looks for nodes that missed a nudge; default 30."""
     metrics_token: str | None
@@ -163,6 +166,7 @@ class Settings:
             heartbeat_interval_ms=number("SIGNALBOX_HEARTBEAT_INTERVAL_MS", 15_000, 1000),
             idle_heartbeat_interval_ms=number("SIGNALBOX_IDLE_HEARTBEAT_INTERVAL_MS", 60_000, 1000),
             heartbeat_budget=number("SIGNALBOX_HEARTBEAT_BUDGET", 500, 1),
+            api_rate=number("SIGNALBOX_API_RATE", 300),
             sweep_interval_seconds=seconds("SIGNALBOX_SWEEP_INTERVAL", 30.0),
             metrics_token=text("SIGNALBOX_METRICS_TOKEN"),
             access_log=text("SIGNALBOX_ACCESS_LOG"),

@@ -16,6 +16,7 @@ from app.operator_api import (
     nodes,
     openapi,
     pipelines,
+    rate_limits,
     samples,
     secrets,
     settings,
@@ -44,6 +45,8 @@ MODULES = (
 def init_app(app: Flask) -> None:
     """Register the routes. Tokens travel in a header, so there is nothing for CSRF protection to do."""
     blueprint = Blueprint("operator_api", __name__, url_prefix="/api/v1")
+    blueprint.before_request(rate_limits.count)
+    blueprint.after_request(rate_limits.tell)
     for module in MODULES:
         blueprint.register_blueprint(module.blueprint)
         csrf.exempt(module.blueprint)

@@ -184,12 +184,12 @@ def _header_parameters(route: Route) -> Iterator[Json]:
 
 def _responses(route: Route, schema_of: Callable[[Any], Json], schemas: Json) -> Json:
     declared = route.contract
-    success: Json = {"description": words_of_the_api.SUCCESSES[declared.status]}
+    headers: Json = _headers("RateLimit", "RateLimit-Policy")
     if declared.is_tagged:
-        success["headers"] = {"ETag": {"$ref": "#/components/headers/ETag"}}
+        headers |= _headers("ETag")
     if route.method == "POST" and not declared.shows_once:
-        replayed = {"Idempotency-Replayed": {"$ref": "#/components/headers/IdempotencyReplayed"}}
-        success["headers"] = {**success.get("headers", {}), **replayed}
+        headers |= _headers("Idempotency-Replayed")
+    success: Json = {"description": words_of_the_api.SUCCESSES[declared.status], "headers": headers}
     if declared.answer is not None:
         schema = schema_of(declared.answer)
         success["content"] = {declared.media_type: {"schema": schema}}
@@ -197,7 +197,7 @@ def _responses(route: Route, schema_of: Callable[[Any], Json], schemas: Json) ->
             success["content"][JSON]["example"] = examples.of(schema, schemas)
     responses = {str(declared.status): success}
     if declared.is_tagged and not route.writes:
-        responses["304"] = {"description": "It is what the caller has.", "headers": success["headers"]}
+        responses["304"] = {"description": "It is what the caller has.", "headers": headers}
     for status in sorted(refusals(route)):
         responses[str(status)] = {"$ref": f"#/components/responses/{words_of_the_api.REFUSALS[status][0]}"}
     return responses
@@ -206,7 +206,7 @@ def _responses(route: Route, schema_of: Callable[[Any], Json], schemas: Json) ->
 def refusals(route: Route) -> set[int]:
     """Every status that the route can refuse with."""
     declared = route.contract
-    found = {401, 403, 503, *declared.refusals}
+    found = {401, 403, 429, 503, *declared.refusals}
     if declared.body is not None:
         found |= {400, 408, 413}
     if declared.query is not None:
@@ -220,6 +220,10 @@ def refusals(route: Route) -> set[int]:
     return found
 
 
+def _headers(*names: str) -> Json:
+    return {name: {"$ref": f"#/components/headers/{name.replace('-', '')}"} for name in names}
+
+
 def _refusal(status: int, sentence: str) -> Json:
     problem = {
         "type": problem_type(status),
@@ -229,8 +233,11 @@ def _refusal(status: int, sentence: str) -> Json:
         "instance": f"{ROOT}/…",
         "error": sentence,
     }
+    named = ["RateLimit", "RateLimit-Policy"] if status not in (401, 403) else []
+    named += {412: ["ETag"], 429: ["Retry-After"], 503: ["Retry-After"]}.get(status, [])
     response: Json = {
         "description": sentence,
+        "headers": _headers(*named),
         "content": {PROBLEM: {"schema": {"$ref": f"{SCHEMAS}Problem"}, "example": problem}},
     }
     return response

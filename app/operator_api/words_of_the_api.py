@@ -31,6 +31,7 @@ REFUSALS: dict[int, tuple[str, str]] = {
     412: ("ChangedMeanwhile", "It is not what the condition asks for; `ETag` names what it is."),
     413: ("TooLarge", "The body is larger than the limit."),
     422: ("KeyOfAnotherRequest", "The idempotency key came with another request before."),
+    429: ("TooFast", "The token has made too many requests; `Retry-After` says when to try again."),
     503: ("Unavailable", "Something that this needs is away just now; `Retry-After` says when to try again."),
 }
 """Each with its name in the document."""
@@ -60,6 +61,18 @@ HEADERS: dict[str, Any] = {
         "description": "Of what is answered: what people edit of it, which `If-Match` compares, and the whole.",
         "required": True,
         "schema": {"type": "string", "pattern": '^"[0-9a-f]{16}([.][0-9a-f]{16})?"$'},
+    },
+    "RateLimit": {
+        "description": "Requests that the token has left, and the seconds until it has all of them again.",
+        "schema": {"type": "string", "pattern": '^"token";r=[0-9]+;t=[0-9]+$'},
+    },
+    "RateLimitPolicy": {
+        "description": "How many requests a token may make in how many seconds.",
+        "schema": {"type": "string", "pattern": '^"token";q=[0-9]+;w=[0-9]+$'},
+    },
+    "RetryAfter": {
+        "description": "Seconds after which to try again.",
+        "schema": {"type": "string", "pattern": "^[0-9]+$"},
     },
     "IdempotencyReplayed": {
         "description": "There when this was answered before, to the same request with the same key.",

@@ -14,7 +14,9 @@ from app.clock import utc_now
 from app.database import transaction
 from app.ids import new_id
 from app.models import ApiToken
+from app.push.redis_gate import RedisGate
 from app.push.taps import Tap
+from app.token_rates import TokenRates
 from tests.app.conftest import YAML, Script, enroll, make_script, node_id, refused, succeeded
 from tests.support.server import Server
 from tests.support.websocket_client import WebSocketClient
@@ -335,6 +337,39 @@ def test_another_method_is_405_and_another_address_404(script: Script) -> None:
     """As JSON with a sentence, like every other refusal."""
     refused(script.call("PUT", "/environments"), 405)
     refused(script.call("GET", "/nonsense"), 404)
+
+
+# ---- limits ----
+
+
+def test_a_token_that_asks_too_often_is_told_when_to_come_back(app: Flask, script: Script) -> None:
+    """Each token has its own share, which every answer tells; whatever it asks for too often is not done."""
+    rates = app.extensions["token_rates"]
+    now = [1_000_004.0]
+    app.extensions["token_rates"] = TokenRates(rates._gate, rates._prefix, 1, clock=lambda: now[0])
+    other = make_script(app)
+    for left in range(9, -1, -1):
+        answer = script.call("GET", "/environments")
+        assert answer.headers["RateLimit"] == f'"token";r={left};t=6'
+        assert answer.headers["RateLimit-Policy"] == '"token";q=10;w=10'
+    late = script.call("POST", "/environments", {"name": "n"})
+    assert "more than 10 requests within 10 seconds" in refused(late, 429)
+    assert (late.headers["Retry-After"], late.headers["RateLimit"]) == ("6", '"token";r=0;t=6')
+    assert other.get("/environments")["items"] == []
+    now[0] += 6
+    assert script.call("GET", "/environments").headers["RateLimit"] == '"token";r=9;t=10'
+
+
+def test_without_redis_or_a_limit_nobody_is_refused(app: Flask, script: Script) -> None:
+    """What cannot be counted is not counted."""
+
+    gate, prefix = app.extensions["switchboard"].gate, app.extensions["token_rates"]._prefix
+    nowhere = RedisGate("redis://127.0.0.1:1/0")
+    for rates in (TokenRates(nowhere, prefix, 1), TokenRates(gate, prefix, 0)):
+        app.extensions["token_rates"] = rates
+        for _ in range(12):
+            answer = script.call("GET", "/environments")
+            assert (answer.status_code, "RateLimit" in answer.headers) == (200, False)
 
 
 # ---- lists ----
