@@ -182,4 +182,6 @@ class Settings(TypedDict):
     versionsKept: int
     channelHistoryDays: int
     webhookDeliveryDays: int
+    sessionIdleHours: int
+    sessionDays: int
     unseenNodeDays: int

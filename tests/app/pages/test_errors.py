@@ -43,12 +43,14 @@ def test_each_status_has_a_page_that_says_what_to_do(app: Flask, code: int) -> N
 
 
 @pytest.mark.parametrize("code", CODES)
-def test_the_api_answers_json_as_before(app: Flask, code: int) -> None:
+def test_the_api_answers_a_problem_as_json(app: Flask, code: int) -> None:
+    """No page, and the sentence where it always was."""
     app.add_url_rule("/api/v1/broken", "broken", lambda: abort(code))
     access.list_endpoint(app, "broken", PUBLIC)
     answer = app.test_client().get("/api/v1/broken")
     assert answer.status_code == code
-    assert list(answer.get_json()) == ["error"]
+    assert answer.mimetype == "application/problem+json"
+    assert answer.get_json()["error"] == answer.get_json()["detail"]
 
 
 def test_a_form_that_is_too_old_can_be_sent_again(sign_in: SignIn, pipeline_id: str) -> None:
