@@ -7,8 +7,8 @@ from app.models.audit import AuditEntry, AuditHead
 from app.models.deployment import Deployment, DeploymentNode
 from app.models.environment import Environment
 from app.models.history import ChannelSpan, MetricsBlock
-from app.models.identity import AccountIdentity, RecoveryCode
 from app.models.idempotency import IdempotencyKey
+from app.models.identity import AccountIdentity, RecoveryCode
 from app.models.node import Node, NodePipeline
 from app.models.pipeline import Pipeline, PipelineVersion
 from app.models.sample import SampleFailure, SampleRequest, SampleRequestNode, SampleResult
