@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from app import account_roles, accounts, audit, passwords, sessions
+from app import account_roles, accounts, audit, passwords, preconditions, sessions
 from app.audit import Actor
 from app.clock import utc_now
 from app.database import snapshot, transaction
@@ -132,6 +132,7 @@ def update(account_id: str, wanted: Wanted, actor: Actor) -> AccountRow:
 
     def work(session: Session) -> None:
         account = _locked(session, account_id)
+        preconditions.check(edit_revision(_rows(session, [account])[0]))
         before = _told(account)
         was_admin = _is_admin(account)
         if not isinstance(wanted.role, Unchanged):
@@ -161,6 +162,11 @@ def update(account_id: str, wanted: Wanted, actor: Actor) -> AccountRow:
 
     transaction(work)
     return get(account_id)
+
+
+def edit_revision(row: AccountRow) -> str:
+    """Another one for each thing that admins can make of it."""
+    return preconditions.revision_of(row.email, row.role, row.grants, row.disabled_at is not None)
 
 
 def set_password(account_id: str, password: str | None, actor: Actor) -> str | None:
@@ -200,6 +206,7 @@ def delete(account_id: str, actor: Actor) -> None:
 
     def work(session: Session) -> None:
         account = _locked(session, account_id)
+        preconditions.check(edit_revision(_rows(session, [account])[0]))
         before, was_admin = _told(account), _is_admin(account)
         session.delete(account)
         session.flush()

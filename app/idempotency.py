@@ -9,12 +9,14 @@ that it was done and its answer is lost: it is never done twice. After a refusal
 from __future__ import annotations
 
 import hashlib
+import hmac
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from flask import current_app
 from sqlalchemy import delete, func, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
@@ -60,8 +62,8 @@ class Answer:
 
 
 def fingerprint(*parts: str | bytes) -> str:
-    """Another one for each request."""
-    digest = hashlib.sha256()
+    """Another one for each request; keyed, since what people choose for a password may stand in it."""
+    digest = hmac.new(str(current_app.secret_key).encode(), b"idempotency", hashlib.sha256)
     for part in parts:
         data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
         digest.update(len(data).to_bytes(8, "big") + data)

@@ -18,7 +18,7 @@ class IdempotencyKey(Base):
     token_id: Mapped[Id] = mapped_column(ForeignKey("api_token.id", ondelete="CASCADE"), primary_key=True)
     key: Mapped[str] = mapped_column(String(255), primary_key=True)
     fingerprint: Mapped[str] = mapped_column(String(64))
-    """SHA-256 over the request, in hex: the same key must not come with another."""
+    """HMAC-SHA256 over the request, in hex: the same key must not come with another."""
     created_at: Mapped[Moment]
     status: Mapped[int | None] = mapped_column(Integer)
     """Of the answer; ``None`` until that is known."""

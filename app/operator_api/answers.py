@@ -354,6 +354,43 @@ class Samples(TypedDict):
     failures: list[SampleFailure]
 
 
+class AccountGrant(TypedDict):
+    """A role in one environment."""
+
+    environmentId: Id
+    role: Annotated[str, words("viewer", "editor", "admin")]
+
+
+class Account(TypedDict):
+    """Somebody who may sign in, and what they may do."""
+
+    id: Id
+    email: str
+    role: Annotated[
+        Annotated[str, words("viewer", "editor", "admin")] | None,
+        Field(description="In every environment and outside of them; null: in none but those of `grants`."),
+    ]
+    grants: list[AccountGrant]
+    disabled: bool
+    createdAt: Moment
+    lastLoginAt: Moment | None
+    provider: Annotated[
+        str | None, Field(description="Where they sign in; its groups decide the roles at each sign-in.")
+    ]
+
+
+class MadeAccount(Account):
+    """An account that was made; no other answer shows its password, where the server has made one."""
+
+    password: NotRequired[str]
+
+
+class PasswordSet(TypedDict):
+    """Another password; no other answer shows it, and this one only where the server has made it."""
+
+    password: NotRequired[str]
+
+
 class TapAsked(TypedDict):
     """A live tail that was begun."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
+from app.account_admin import AccountRow
 from app.action_batches import BatchAsked
 from app.action_progress import BatchRow
 from app.certificate_store import CertificateRow
@@ -36,6 +37,20 @@ Json = TypeVar("Json")
 def page(rows: Page[Row], to_json: Callable[[Row], Json]) -> answers.Page[Json]:
     """One page of a list."""
     return {"items": [to_json(row) for row in rows.items], "nextCursor": rows.next_cursor}
+
+
+def account(row: AccountRow) -> answers.Account:
+    """An account, without anything of its password."""
+    return {
+        "id": row.id,
+        "email": row.email,
+        "role": row.role,
+        "grants": [{"environmentId": key, "role": role} for key, role in sorted(row.grants.items())],
+        "disabled": row.disabled_at is not None,
+        "createdAt": rfc3339(row.created_at),
+        "lastLoginAt": rfc3339(row.last_login_at),
+        "provider": row.provider,
+    }
 
 
 def environment(row: EnvironmentRow) -> answers.Environment:

@@ -16,13 +16,13 @@ from app.samples import DEFAULT_EVENTS, MAX_COMPONENTS, MAX_EVENTS
 from app.webhook_events import EVENTS
 
 
-def text(format: str, *examples: str, most: int | None = None, about: str | None = None) -> Any:
+def text(format: str, *examples: str, least: int = 1, most: int | None = None) -> Any:
     """A text of which the document says more than the model checks: the use refuses the rest, with its own sentence.
 
     *format* is named in ``docs/protocol.md``, section 2.
     """
-    bounds = {} if most is None else {"minLength": 1, "maxLength": most}
-    return Field(json_schema_extra={"format": format, **bounds}, examples=list(examples), description=about)
+    bounds = {} if most is None else {"minLength": least, "maxLength": most}
+    return Field(json_schema_extra={"format": format, **bounds}, examples=list(examples))
 
 
 def example(**fields: Any) -> ConfigDict:
@@ -88,6 +88,8 @@ NodeSelector = Annotated[
 LogLevel = Annotated[
     str, Field(json_schema_extra={"enum": list(LOG_LEVELS)}, description="Null: Vector's own.")
 ]
+RoleName = Annotated[str, Field(json_schema_extra={"enum": ["viewer", "editor", "admin"]})]
+Password = Annotated[str, text("password", least=8, most=72)]
 LabelKey = Annotated[str, text("label-key", "zone", most=63)]
 Event = Annotated[str, Field(json_schema_extra={"enum": list(EVENTS)})]
 Url = Annotated[str, text("web-address", "https://hooks.example/signalbox", most=2000)]
@@ -309,8 +311,8 @@ class NewActions(NewAction):
 class Grant(Wire):
     """A role in one environment."""
 
-    environment_id: str
-    role: str
+    environment_id: EnvironmentId
+    role: RoleName
 
 
 def by_environment(grants: list[Grant]) -> dict[str, str]:
@@ -321,16 +323,22 @@ def by_environment(grants: list[Grant]) -> dict[str, str]:
 class NewAccount(Wire):
     """``POST /accounts``."""
 
-    email: str
-    password: str | None = None
-    role: str | None = None
+    model_config = example(
+        email="ops@example.org", role="viewer", grants=[{"environmentId": AN_ID, "role": "editor"}]
+    )
+
+    email: Annotated[str, text("e-mail", "ops@example.org", most=253)]
+    password: Annotated[Password, Field(description="Without: one is made.")] | None = None
+    role: Annotated[RoleName, Field(description="In every environment, and outside of them.")] | None = None
     grants: list[Grant] = Field(default_factory=list, max_length=MAX_GRANTS)
 
 
 class AccountChanges(Changes):
     """``PATCH /accounts/{id}``; ``grants`` replaces all of them."""
 
-    role: str | None = None
+    model_config = example(disabled=True)
+
+    role: RoleName | None = None
     grants: list[Grant] = Field(default_factory=list, max_length=MAX_GRANTS)
     disabled: bool = False
 
@@ -338,7 +346,9 @@ class AccountChanges(Changes):
 class NewPassword(Wire):
     """``POST /accounts/{id}/password``."""
 
-    password: str | None = None
+    model_config = example(password="correct horse battery staple")
+
+    password: Annotated[Password, Field(description="Without: one is made.")] | None = None
 
 
 class NewWebhook(Wire):

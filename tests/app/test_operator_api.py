@@ -125,6 +125,12 @@ EDITORS = {
     "secrets.delete_certificate",
 }
 ADMINS = {
+    "accounts.create",
+    "accounts.delete",
+    "accounts.listing",
+    "accounts.set_password",
+    "accounts.show",
+    "accounts.update",
     "adoption.listing",
     "adoption.adopt",
     "environments.create",
@@ -213,7 +219,7 @@ def test_a_token_of_one_environment_sees_and_touches_only_that_one(app: Flask, s
 
     for method, path, _ in routes(app):
         kind = path.split("/")[1]
-        if kind == "refused-tokens":
+        if kind in ("refused-tokens", "accounts"):
             refused(limited.call(method, path.replace("{id}", "f")), 403)
         elif "{id}" in path:
             refused(limited.call(method, path.replace("{id}", ids[other][kind])), 404)

@@ -25,7 +25,9 @@ def resources(script: Script, environment_id: str, pipeline_id: str) -> dict[str
     certificate = {"filename": "c.pem", "data": base64.b64encode(pem()).decode()}
     succeeded(script.call("PUT", f"{place}/certificates/c", certificate), 200)
     webhook = script.post("/webhooks", HOOK)["id"]
+    account = script.post("/accounts", {"email": "e@example.org", "role": "viewer"})["id"]
     return {
+        "accounts.show": (f"/accounts/{account}", "PATCH", {"role": "editor"}),
         "environments.show": (place, "PATCH", {"protected": True}),
         "nodes.show": (f"/nodes/{node}", "PATCH", {"labels": {"a": "b"}}),
         "pipelines.show": (f"/pipelines/{pipeline_id}", "PUT", {"configYaml": "sources: {}"}),
@@ -106,8 +108,8 @@ def test_what_a_node_reports_stands_in_nobodys_way(script: Script, environment_i
 
 def test_a_delete_on_a_condition(script: Script, resources: dict[str, tuple[str, str, Any]]) -> None:
     """Of what is not as it was nothing is deleted."""
-    order = ("webhooks.show", "secrets.secret", "secrets.certificate", "nodes.show", "pipelines.show")
-    for name in (*order, "environments.show"):
+    first = ("accounts.show", "webhooks.show", "secrets.secret", "secrets.certificate", "nodes.show")
+    for name in (*first, "pipelines.show", "environments.show"):
         path, method, body = resources[name]
         read = etag(script, path)
         succeeded(script.call(method, path, body), 200)
@@ -155,6 +157,7 @@ def test_of_editors_who_race_one_wins(
 ) -> None:
     """Eight at once with one tag: one 200, seven 412, on both databases, whatever is edited."""
     changes: dict[str, Any] = {
+        "accounts.show": lambda number: {"role": "editor", "disabled": number % 2 == 0},
         "environments.show": lambda number: {"name": f"n{number}"},
         "nodes.show": lambda number: {"labels": {"n": str(number)}},
         "pipelines.show": lambda number: {"configYaml": f"# {number}"},
