@@ -16,13 +16,13 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app import audit, passwords, sessions
+from app import account_roles, audit, passwords, sessions
 from app.audit import Actor
 from app.clock import utc_now
 from app.database import transaction
 from app.errors import ForbiddenError
 from app.ids import new_id
-from app.models import Account, AccountGrant, AccountIdentity, Environment
+from app.models import Account, AccountIdentity, Environment
 from app.oidc import Identity
 from app.oidc_settings import GroupRole
 from app.principal import ROLES, Role, is_role
@@ -199,16 +199,7 @@ def _give(session: Session, account: Account, wanted: Roles, actor: Actor) -> No
     if before == wanted:
         return
     account.role = wanted.overall
-    known = {each.environment_id: each for each in account.grants}
-    for environment_id in known.keys() - wanted.grants.keys():
-        account.grants.remove(known[environment_id])
-    for environment_id, role in wanted.grants.items():
-        if environment_id in known:
-            known[environment_id].role = role
-        else:
-            account.grants.append(
-                AccountGrant(account_id=account.id, environment_id=environment_id, role=role)
-            )
+    account_roles.set_grants(session, account, wanted.grants)
     was, is_now = before.in_words(), wanted.in_words()
     audit.record(
         session,

@@ -6,6 +6,7 @@ from flask import Blueprint, Flask
 
 from app.extensions import csrf
 from app.operator_api import (
+    account_sessions,
     accounts,
     actions,
     adoption,
@@ -37,6 +38,7 @@ MODULES = (
     samples,
     settings,
     accounts,
+    account_sessions,
     webhooks,
     audit,
 )

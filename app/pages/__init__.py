@@ -12,6 +12,7 @@ from app import first_account, sign_in_limits
 from app import oidc as oidc_client
 from app.pages import (
     account,
+    account_sessions,
     accounts,
     actions,
     adoption,
@@ -79,6 +80,7 @@ def init_app(app: Flask) -> None:
         audit,
         webhooks,
         accounts,
+        account_sessions,
         settings,
         account,
     ):

@@ -42,6 +42,7 @@ def init_app(app: Flask) -> None:
 
 
 SECTIONS = {
+    "account_sessions": "accounts",
     "fleet_batches": "fleet",
     "first_steps": "fleet",
     "nodes": "fleet",

@@ -14,6 +14,7 @@ from app.database import snapshot, transaction
 from app.errors import NotFoundError
 from app.models import Account, AccountSession, AuditEntry
 from app.sessions import Origin
+from tests.app.conftest import Script, refused, succeeded
 from tests.support.people import account_id_of, make_account
 
 HOME = Origin("192.0.2.1", "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0")
@@ -145,3 +146,20 @@ def test_an_account_has_a_bounded_number_of_sessions(
     monkeypatch.setattr(sessions, "MOST_SESSIONS", 3)
     issued = [sessions.begin(account, "password", HOME) for _ in range(5)]
     assert [sessions.find(each, HOME) is not None for each in issued] == [False, False, True, True, True]
+
+
+def test_a_script_lists_and_ends_sessions(account: Account, script: Script) -> None:
+    """One or all of an account; without anything that lets somebody in."""
+    tokens = [sessions.begin(account, "password", HOME) for _ in range(3)]
+    address = f"/accounts/{account.id}/sessions"
+    answer = script.call("GET", address)
+    rows = succeeded(answer, 200)["items"]
+    assert [row["id"] for row in rows] == [each.split("_")[2] for each in reversed(tokens)]
+    assert set(rows[0]) == {"id", "method", "address", "userAgent", "createdAt", "lastSeenAt"}
+    assert not any(each.rpartition("_")[2] in answer.text for each in tokens)
+    assert script.call("DELETE", f"{address}/{rows[0]['id']}").status_code == 204
+    refused(script.call("DELETE", f"{address}/{rows[0]['id']}"), 404)
+    assert succeeded(script.call("DELETE", address), 200) == {"ended": 2}
+    assert script.get(address) == {"items": []}
+    for method in ("GET", "DELETE"):
+        refused(script.call(method, "/accounts/nobody/sessions"), 404)

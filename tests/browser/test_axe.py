@@ -51,6 +51,7 @@ PAGES = {
     "pages.webhooks.show": "/webhooks/{webhook}",
     "pages.accounts.index": "/accounts",
     "pages.accounts.show": "/accounts/{account}",
+    "pages.account_sessions.index": "/accounts/{account}/sessions",
     "pages.settings.index": "/settings",
     "pages.account.index": "/account",
 }

@@ -155,3 +155,26 @@ def test_the_end_of_a_session_reaches_every_worker_and_its_open_pages(server: Se
             pass
         assert time.monotonic() - began < 15
     assert here.get(f"{server.url}/account", timeout=30).ok
+
+
+def test_an_admin_ends_the_sessions_of_another_account(app: Flask, sign_in: SignIn) -> None:
+    """One, or all after a question; its own page leads there, and an empty list says what it is."""
+    admin, first, second = sign_in("admin"), sign_in("viewer"), sign_in("viewer")
+    with app.app_context():
+        account_id = account_id_of("viewer@example.org")
+    page = f"/accounts/{account_id}/sessions"
+    assert f'href="{page}"' in admin.get(f"/accounts/{account_id}").text
+    shown = admin.get(page).text
+    assert "Where viewer@example.org is signed in" in shown
+    assert "this one" not in shown
+    (newest, _) = re.findall(rf"{page}/([0-9a-f]{{32}})/end", shown)
+    assert admin.post(f"{page}/{newest}/end", page).location == page
+    assert sorted(each.get("/").status_code for each in (first, second)) == [200, 302]
+    assert "Ends 1 session within seconds." in admin.post(f"{page}/end", page).text
+    assert admin.post(f"{page}/end", page, confirmed="yes").location == page
+    assert [each.get("/").status_code for each in (first, second)] == [302, 302]
+    answer = admin.get(page).text
+    assert "1 session ended." in answer
+    assert "<h2>Nowhere</h2>" in answer
+    assert admin.get("/accounts/nobody/sessions").status_code == 404
+    assert admin.post(f"/accounts/nobody/sessions/{newest}/end", "/account").status_code == 404

@@ -195,11 +195,12 @@ ASKED = {
     "pages.settings.save", "pages.nodes.save", "pages.environments.allow_keys", "pages.actions.ask",
     "pages.fleet_batches.perform", "pages.pipelines.deploy", "pages.pipelines.rollback",
     "pages.environments.put_secret", "pages.environments.put_certificate", "pages.account.end_others",
-    "pages.accounts.enable", "pages.accounts.new_password", "pages.accounts.delete",
+    "pages.account_sessions.end_all", "pages.accounts.enable", "pages.accounts.new_password", "pages.accounts.delete",
 }  # fmt: skip
 """Forms whose effect is said on a page before, or beside them."""
 HARMLESS = {
     "recovery.redeem", "pages.account.change_password", "pages.account.end_session",
+    "pages.account_sessions.end_session",
     "pages.webhooks.create", "pages.webhooks.enable", "pages.webhooks.resend", "pages.webhooks.send_test",
     "pages.webhooks.update", "pages.accounts.create", "pages.accounts.save",
     "pages.actions.restart", "pages.actions.retry", "pages.adoption.adopt", "pages.editor.check",
