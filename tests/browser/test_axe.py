@@ -219,7 +219,7 @@ def test_axe_finds_nothing_serious_on_any_page(page: Page, filled: dict[str, str
     for address in PAGES.values():
         page.goto(address.format(**filled))
         expect(page.get_by_role("heading", level=1)).to_be_visible()
-        expect(page.locator("nav [aria-current=page]")).to_have_count(1)
+        expect(page.locator("header [aria-current=page]")).to_have_count(1)
         found += look(page)
         found += [
             f"Enter in {form} does something else than the form" for form in page.evaluate(ENTER_ELSEWHERE)
