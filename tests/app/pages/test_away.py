@@ -18,6 +18,7 @@ from tests.app.pages.test_errors import take_database_away
 from tests.app.pages.test_samples import node_id
 from tests.browser.test_axe import PAGES
 from tests.support.database import PostgresDatabases
+from tests.support.people import account_id_of
 
 __all__ = ["node_id"]
 
@@ -81,8 +82,9 @@ def test_every_page_works_without_redis(
     assert NOTICE.search(told)
     with app.app_context():
         hook, _ = webhooks.create("h", "https://hooks.example/", ["node.back"], COMMAND_LINE)
+        account_id = account_id_of("admin@example.org")
     named = {
-        "webhook": hook.id,
+        "webhook": hook.id, "account": account_id,
         "node": node_id, "environment": environment_id, "pipeline": pipeline_id,
         "batch": batch.rpartition("/")[2], "sample": sample.rpartition("/")[2],
     }  # fmt: skip
@@ -105,7 +107,9 @@ def test_every_page_works_without_redis(
 
 def every_answer(client: FlaskClient) -> dict[str, tuple[int, str]]:
     """Status and text of each page, of its stream, and of some of the APIs, by its address."""
-    some = dict.fromkeys(("node", "environment", "pipeline", "batch", "sample", "webhook"), new_id())
+    some = dict.fromkeys(
+        ("node", "environment", "pipeline", "batch", "sample", "webhook", "account"), new_id()
+    )
     addresses = [address.format(**some) for address in PAGES.values()]
     addresses += ["/events", "/rows", f"/pipelines/{new_id()}/events", "/sign-in", "/setup"]
     addresses += ["/api/v1/nodes", "/api/v1/environments", "/api/agent/config"]
