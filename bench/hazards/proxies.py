@@ -22,9 +22,12 @@ class TcpProxy:
     """Passes bytes on; *upstream* is an address of TCP or the path of a unix socket; a context manager."""
 
     def __init__(self, upstream: tuple[str, int] | str, ports: tuple[int, int]) -> None:
-        """*ports*: the first and the last that it uses towards a TCP upstream."""
+        """*ports*: the first and the last that it uses towards a TCP upstream; OSError where Linux is before 6.3."""
         self._upstream = upstream
-        self._ports = ports
+        low, high = ports
+        self._range = struct.pack("=I", high << 16 | low)
+        with socket.socket() as trial:
+            trial.setsockopt(socket.IPPROTO_IP, IP_LOCAL_PORT_RANGE, self._range)
         self._loop = asyncio.new_event_loop()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
         self._listener.setblocking(False)
@@ -71,9 +74,7 @@ class TcpProxy:
                 server.setblocking(False)
                 try:
                     if is_tcp:
-                        low, high = self._ports
-                        both = struct.pack("=I", high << 16 | low)
-                        server.setsockopt(socket.IPPROTO_IP, IP_LOCAL_PORT_RANGE, both)
+                        server.setsockopt(socket.IPPROTO_IP, IP_LOCAL_PORT_RANGE, self._range)
                     await self._loop.sock_connect(server, self._upstream)
                 except OSError as error:
                     self.failures[error.strerror or type(error).__name__] += 1
