@@ -23,6 +23,8 @@ STORM_MESSAGES = {"tiny": 30_000}
 MOST_STORM_MESSAGES = 600_000
 """Five times as many bytes as Redis keeps for a subscriber."""
 QUIET_SECONDS = 3.0
+STORM_QUIET_SECONDS = 8.0
+"""Without the rule a worker reads for seconds before it writes anything."""
 MOST_SECONDS = 60.0
 PORTION = 64 * 1024
 AT_ONCE = 16 * 1024 * 1024
@@ -76,7 +78,7 @@ def run(place: Place, scale: Scale, *, kept: bool) -> dict[str, float]:
             cpu = processor_seconds(pids)
             times = max(1, SHOWER_MESSAGES.get(scale.name, MOST_SHOWER_MESSAGES) // len(ids))
             _, published_at = _publish(server, ids, times)
-            frames = _until_quiet(crowd)
+            frames = _until_quiet(crowd, QUIET_SECONDS)
             shower = {
                 LAG: max(0.1, (max(crowd.dump("last")) - published_at) / 1e6),
                 COST: 1e6 * (processor_seconds(pids) - cpu) / (times * len(ids)),
@@ -86,7 +88,7 @@ def run(place: Place, scale: Scale, *, kept: bool) -> dict[str, float]:
             crowd.forget()
             times = max(1, STORM_MESSAGES.get(scale.name, MOST_STORM_MESSAGES) // len(ids))
             last_began_at, _ = _publish(server, ids, times)
-            _until_quiet(crowd)
+            _until_quiet(crowd, STORM_QUIET_SECONDS)
             told = sum(at >= last_began_at for at in crowd.dump("last"))
         return {
             **shower,
@@ -100,12 +102,12 @@ def _cuts(server: ours.Ours) -> int:
     return server.server.log.read_text().count("subscriber lost")
 
 
-def _until_quiet(crowd: Crowd) -> int:
-    """How many frames have been read when no more come."""
+def _until_quiet(crowd: Crowd, seconds: float) -> int:
+    """How many frames have been read when for so long no more come."""
     count, waited = -1, 0.0
-    while waited < MOST_SECONDS and (state := crowd.state(QUIET_SECONDS)).messages != count:
+    while waited < MOST_SECONDS and (state := crowd.state(seconds)).messages != count:
         count = state.messages
-        waited += QUIET_SECONDS
+        waited += seconds
     return count
 
 
