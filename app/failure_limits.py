@@ -37,24 +37,29 @@ log = logging.getLogger("signalbox.limits")
 class _Memory:
     """Digests with an expiry each, at most fifty thousand: the oldest make way.
 
-    There is one for each socket of the worker, so it is kept small: bytes, in a plain dictionary.
+    There is one for each socket of the worker, so it is kept small: twelve bytes of the digest, which nobody can aim
+    at, in a plain dictionary, and one moment for all that come together.
     """
 
     def __init__(self) -> None:
         self._until: dict[bytes, float] = {}
 
     def add(self, digest: str, until: float) -> None:
-        key = bytes.fromhex(digest)
+        key = _key(digest)
         self._until.pop(key, None)
         self._until[key] = until
         if len(self._until) > MAX_REMEMBERED:
             del self._until[next(iter(self._until))]
 
     def holds(self, digest: str, now: float) -> bool:
-        return self._until.get(bytes.fromhex(digest), 0.0) > now
+        return self._until.get(_key(digest), 0.0) > now
 
     def remove(self, digest: str) -> None:
-        self._until.pop(bytes.fromhex(digest), None)
+        self._until.pop(_key(digest), None)
+
+
+def _key(digest: str) -> bytes:
+    return bytes.fromhex(digest[:24])
 
 
 class GoodTokens(Protocol):
@@ -177,7 +182,8 @@ class FailureLimits:
         """As ``succeeded``, of all these."""
         now = self._clock()
         news = [digest for digest in digests if not self._good.holds(digest, now)]
+        until = now + GOOD_SECONDS / 2
         for digest in news:
-            self._good.add(digest, now + GOOD_SECONDS / 2)
+            self._good.add(digest, until)
         if news:
             self._shared.add_all(news, GOOD_SECONDS)
