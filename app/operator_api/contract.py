@@ -60,7 +60,7 @@ def declares(
     shows_once: bool = False,
     media_type: str = JSON,
 ) -> Callable[[View], View]:
-    """Declare what a view takes and answers: below its route, beside ``access.needs``; see ``Contract``."""
+    """Declare what a view takes and answers: below its route, see ``Contract``."""
 
     def mark(view: View) -> View:
         declared = Contract(
