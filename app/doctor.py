@@ -67,7 +67,7 @@ def examine(settings: Settings, engine: Engine) -> Iterator[Finding]:
 def provider(settings: Settings) -> Finding:
     """Whether people can sign in at the provider as far as it can be seen from here."""
     # Here, since no other command needs what asks it.
-    from app.oidc import Provider
+    from app.oidc_provider import Provider
 
     about = "provider"
     assert settings.oidc is not None

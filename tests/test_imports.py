@@ -168,6 +168,13 @@ def test_a_use_knows_neither_the_request_nor_a_view(file: Path) -> None:
         )
 
 
+def test_only_what_asks_a_provider_imports_authlib() -> None:
+    """It is a tenth of a second of every start, and most servers have no provider."""
+    for file in files("app"):
+        roots = {name.partition(".")[0] for name in imports_of(file)}
+        assert not roots & {"authlib", "joserfc"} or file.name == "oidc_provider.py", named(file)
+
+
 def test_nobody_imports_alembic_before_a_command_needs_it() -> None:
     """A worker never migrates, and Alembic is a tenth of what it would import."""
     for file in files("app"):

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from flask import Blueprint, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 
 from app import oidc, oidc_accounts
 from app.errors import ForbiddenError, NotFoundError, UnavailableError
-from app.oidc import Attempt, Provider, Rejected
+from app.oidc import Attempt, Rejected
 from app.oidc_accounts import NoRoleError
 from app.pages import security, sign_in
+
+if TYPE_CHECKING:
+    from app.oidc_provider import Provider
 
 MOST_ATTEMPTS = 3
 """Of one browser at once, in several tabs: they are in its cookie."""

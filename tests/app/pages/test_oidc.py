@@ -9,7 +9,7 @@ import requests
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from app import environments, oidc
+from app import environments, oidc_provider
 from app.audit import COMMAND_LINE
 from app.config import Settings, SettingsError
 from app.database import db
@@ -217,7 +217,7 @@ def test_a_provider_that_hangs_is_given_up(
     app: Flask, provider: OidcProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It takes the connection and says nothing."""
-    monkeypatch.setattr(oidc, "STEP_SECONDS", 0.3)
+    monkeypatch.setattr(oidc_provider, "STEP_SECONDS", 0.3)
     provider.suspend()
     try:
         answer = Visitor(app.test_client()).get("/sign-in/oidc")
