@@ -3,7 +3,7 @@ VENV ?= .venv
 export VENV
 
 .NOTPARALLEL:
-.PHONY: demo agent test bench bench-full bench-check soak-agent soak-conformance fuzz lint types environment bench-environment
+.PHONY: demo agent test bench bench-medium bench-full bench-check soak-agent soak-conformance fuzz lint types environment bench-environment
 
 # Start everything on this machine and keep it running until Ctrl-C; RESET=1 forgets the last time.
 demo:
@@ -23,6 +23,10 @@ test: lint
 # Measure ours beside its peers, the small set, in under ten minutes; the table goes to build/bench/results.
 bench: bench-environment
 	@exec $(VENV)/bin/python -m bench --scale quick --minutes 7 $(BENCH)
+
+# Measure all but the large crowd, in 40 minutes; table, JSON and pictures go to docs/bench.
+bench-medium: bench-environment
+	@exec $(VENV)/bin/python -m bench --scale medium --minutes 40 --folder docs/bench $(BENCH)
 
 # Measure everything, in some hours; table, JSON and pictures go to docs/bench. ONLY="sockets heartbeats" for less.
 bench-full: bench-environment
