@@ -15,6 +15,8 @@ from app.errors import NotFoundError
 from app.ids import is_id
 from app.models import (
     ActionBatch,
+    Alert,
+    AlertRule,
     Deployment,
     Environment,
     Node,
@@ -58,6 +60,8 @@ _KINDS: dict[Scope, _Kind] = {
     ),
     Scope.TAP: _Kind("request_id", "live tail"),
     Scope.WEBHOOK: _Kind("webhook_id", "webhook", select(Webhook.environment_id), Webhook.id),
+    Scope.ALERT_RULE: _Kind("rule_id", "alert rule", select(AlertRule.environment_id), AlertRule.id),
+    Scope.ALERT: _Kind("alert_id", "alert", select(Alert.environment_id), Alert.id),
 }
 
 OBJECT_SCOPES = frozenset(_KINDS)

@@ -30,6 +30,8 @@ class Scope(Enum):
     SAMPLES = "request for samples"
     TAP = "live tail"
     WEBHOOK = "webhook"
+    ALERT_RULE = "alert rule"
+    ALERT = "alert"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,15 @@ RULES: Final[dict[str, Rule]] = {
     "operator_api.actions.show_batch": Rule("viewer", Scope.ACTION_BATCH),
     "operator_api.adoption.adopt": Rule("admin", Scope.OVERALL),
     "operator_api.adoption.listing": Rule("admin", Scope.OVERALL),
+    "operator_api.alert_rules.create": Rule("editor", Scope.ANYWHERE),
+    "operator_api.alert_rules.delete": Rule("editor", Scope.ALERT_RULE),
+    "operator_api.alert_rules.listing": Rule("viewer", Scope.ANYWHERE),
+    "operator_api.alert_rules.preview": Rule("editor", Scope.ANYWHERE),
+    "operator_api.alert_rules.show": Rule("viewer", Scope.ALERT_RULE),
+    "operator_api.alert_rules.update": Rule("editor", Scope.ALERT_RULE),
+    "operator_api.alerts.acknowledge": Rule("editor", Scope.ALERT),
+    "operator_api.alerts.listing": Rule("viewer", Scope.ANYWHERE),
+    "operator_api.alerts.show": Rule("viewer", Scope.ALERT),
     "operator_api.audit.listing": Rule("viewer", Scope.ANYWHERE),
     "operator_api.deployments.show": Rule("viewer", Scope.DEPLOYMENT),
     "operator_api.environments.create": Rule("admin", Scope.OVERALL),
@@ -155,6 +166,20 @@ RULES: Final[dict[str, Rule]] = {
     "pages.actions.show": Rule("viewer", Scope.ACTION_BATCH),
     "pages.adoption.adopt": Rule("admin", Scope.OVERALL),
     "pages.adoption.index": Rule("admin", Scope.OVERALL),
+    "pages.alert_rules.create": Rule("editor", Scope.ANYWHERE),
+    "pages.alert_rules.delete": Rule("editor", Scope.ALERT_RULE),
+    "pages.alert_rules.enable": Rule("editor", Scope.ALERT_RULE),
+    "pages.alert_rules.index": Rule("viewer", Scope.ANYWHERE),
+    "pages.alert_rules.new": Rule("editor", Scope.ANYWHERE),
+    "pages.alert_rules.preview": Rule("editor", Scope.ANYWHERE),
+    "pages.alert_rules.preview_changes": Rule("editor", Scope.ALERT_RULE),
+    "pages.alert_rules.save": Rule("editor", Scope.ALERT_RULE),
+    "pages.alert_rules.show": Rule("viewer", Scope.ALERT_RULE),
+    "pages.alert_rules.start": Rule("editor", Scope.OVERALL),
+    "pages.alerts.acknowledge": Rule("editor", Scope.ALERT),
+    "pages.alerts.events": Rule("viewer", Scope.ANYWHERE),
+    "pages.alerts.index": Rule("viewer", Scope.ANYWHERE),
+    "pages.alerts.rows": Rule("viewer", Scope.ANYWHERE),
     "pages.audit.export": Rule("viewer", Scope.ANYWHERE),
     "pages.audit.index": Rule("viewer", Scope.ANYWHERE),
     "pages.editor.check": Rule("editor", Scope.ANYWHERE),

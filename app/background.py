@@ -1,4 +1,4 @@
-"""What a worker does beside its requests and sockets: send what waits for webhooks, and watch, if it is its turn."""
+"""What a worker does beside its requests and sockets: send to webhooks; watch and evaluate, if it is its turn."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import gevent
 from flask import Flask
 
-from app import watch, webhook_delivery
+from app import alert_evaluation, watch, webhook_delivery
 from app.clock import utc_now
 from app.database import engine_of_its_own, using
 from app.errors import UnavailableError
@@ -25,25 +25,27 @@ log = logging.getLogger("signalbox.background")
 
 
 class Background:
-    """Two greenlets that no error ends; whatever one has not done the next turn, or another worker, does."""
+    """Three greenlets that no error ends; whatever one has not done the next turn, or another worker, does."""
 
     def __init__(self, app: Flask, worker_id: str) -> None:
         self._app = app
         self._worker_id = worker_id
         # Requests that hold every connection of theirs stop neither.
         self._engine = engine_of_its_own(app.config["SQLALCHEMY_DATABASE_URI"], "signalbox background")
+        self._alert_seconds = app.extensions["settings"].alert_interval_seconds
         self._greenlets: list[Any] = []
 
     def start(self) -> None:
         """In the worker, after the fork."""
-        self._greenlets = [gevent.spawn(self._deliver), gevent.spawn(self._watch)]
+        self._greenlets = [gevent.spawn(each) for each in (self._deliver, self._watch, self._evaluate)]
 
     def stop(self) -> None:
-        """End both, and let another worker watch at once. What is being sent is sent again by somebody."""
+        """End all, and let another worker go on at once. What is being sent is sent again by somebody."""
         gevent.killall(self._greenlets, block=True, timeout=1.0)
         try:
             with deadline(STOP_SECONDS), self._asking():
                 watch.stop(self._worker_id)
+                alert_evaluation.stop(self._worker_id, self._alert_seconds)
         except Exception as error:
             log.warning("the watch was not given up: %s", error)
 
@@ -56,6 +58,14 @@ class Background:
         while True:
             gevent.sleep(WATCH_SECONDS * random.uniform(0.8, 1.2))
             self._turn(lambda: watch.watch(self._worker_id), "watch the fleet")
+
+    def _evaluate(self) -> None:
+        while True:
+            gevent.sleep(self._alert_seconds * random.uniform(0.8, 1.2))
+            self._turn(
+                lambda: alert_evaluation.evaluate(self._worker_id, self._alert_seconds),
+                "evaluate the alert rules",
+            )
 
     def _deliver_due(self) -> None:
         while webhook_delivery.has_due(utc_now()) and webhook_delivery.deliver_due():

@@ -67,6 +67,8 @@ class Settings:
     limit."""
     sweep_interval_seconds: float
     """``SIGNALBOX_SWEEP_INTERVAL``: seconds between two looks for nodes that missed a nudge; default 30."""
+    alert_interval_seconds: float
+    """``SIGNALBOX_ALERT_INTERVAL``: seconds between two evaluations of the alert rules; default 10."""
     metrics_token: str | None
     """``SIGNALBOX_METRICS_TOKEN``: what ``/metrics`` asks for as a bearer token; default nothing."""
     access_log: str | None
@@ -168,6 +170,7 @@ class Settings:
             heartbeat_budget=number("SIGNALBOX_HEARTBEAT_BUDGET", 500, 1),
             api_rate=number("SIGNALBOX_API_RATE", 300),
             sweep_interval_seconds=seconds("SIGNALBOX_SWEEP_INTERVAL", 30.0),
+            alert_interval_seconds=seconds("SIGNALBOX_ALERT_INTERVAL", 10.0),
             metrics_token=text("SIGNALBOX_METRICS_TOKEN"),
             access_log=text("SIGNALBOX_ACCESS_LOG"),
             agent_file=Path(text("SIGNALBOX_AGENT_FILE") or ROOT / "dist" / "signalbox-agent.pyz").absolute(),

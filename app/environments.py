@@ -13,7 +13,7 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app import audit, names, preconditions
+from app import alert_events, audit, names, preconditions
 from app.audit import Actor
 from app.clock import utc_now
 from app.database import snapshot, transaction
@@ -188,6 +188,7 @@ def delete(environment_id: str, actor: Actor) -> None:
             subject_id=environment_id,
             name=environment.name,
         )
+        alert_events.resolve_all_in(session, environment_id, utc_now())
         session.delete(environment)
 
     transaction(work)

@@ -82,6 +82,8 @@ _STORED = select(
     _RUNS.c.pipeline_id,
     _RUNS.c.events_in,
     _RUNS.c.events_out,
+    _RUNS.c.errors_total,
+    _RUNS.c.events_discarded,
     _RUNS.c.reported_at,
     _RUNS.c.component_metrics,
 ).where(among(_RUNS.c.node_id, "ids"))
@@ -191,12 +193,12 @@ def _run_values(pipeline: ReportedPipeline, beat: Beat, before: AnyRow | None) -
         "node_id": beat.node_id,
         "pipeline_id": pipeline.pipeline_id,
         "reported_at": beat.at,
-        "events_in_rate": component_rates.rate(
-            before.events_in if before else None, pipeline.events_in, seconds
-        ),
-        "events_out_rate": component_rates.rate(
-            before.events_out if before else None, pipeline.events_out, seconds
-        ),
+        **{
+            rate: component_rates.rate(
+                getattr(before, counter) if before else None, getattr(pipeline, counter), seconds
+            )
+            for counter, rate in _RATES
+        },
         # Their checksums are not kept: they are made from secrets, and nothing asks for them.
         **{name: getattr(pipeline, name) for name in _AS_IT_CAME},
     }
@@ -214,6 +216,12 @@ def _run_values(pipeline: ReportedPipeline, beat: Beat, before: AnyRow | None) -
     return values
 
 
+_RATES = (
+    ("events_in", "events_in_rate"),
+    ("events_out", "events_out_rate"),
+    ("errors_total", "errors_rate"),
+    ("events_discarded", "discarded_rate"),
+)
 _AS_IT_CAME = (
     "version", "status", "pid", "uptime_seconds", "failed_version", "error", "events_in", "events_out",
     "events_discarded", "errors_total", "bytes_in", "bytes_out", "utilization",

@@ -11,6 +11,7 @@ from app.ids import first_id_at
 from app.metrics_points import POINTS_A_BLOCK
 from app.models import (
     AccountSession,
+    Alert,
     ChannelSpan,
     Deployment,
     DeploymentNode,
@@ -133,6 +134,13 @@ def sessions(idle_before: datetime | None = None, begun_before: datetime | None 
     if begun_before is not None:
         conditions.append(AccountSession.created_at < begun_before)
     return select(AccountSession.id).where(or_(*conditions))
+
+
+def alerts(before: datetime) -> Select[str]:
+    """Alerts that were resolved before *before*."""
+    return select(Alert.id).where(
+        Alert.state == "RESOLVED", Alert.id < first_id_at(before), Alert.resolved_at < before
+    )
 
 
 def nodes(before: datetime) -> Select[str]:

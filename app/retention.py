@@ -21,6 +21,7 @@ from app.database import snapshot, transaction
 from app.metrics_points import DAY, HOUR, MINUTE
 from app.models import (
     AccountSession,
+    Alert,
     ChannelSpan,
     Deployment,
     DeploymentNode,
@@ -81,6 +82,7 @@ def steps(kept: dict[str, int], now: datetime) -> dict[str, Step]:
         "idempotency keys": lambda session: idempotency.prune(session, ROWS_A_STEP),
         "webhook deliveries": _deliveries(ago("webhookDeliveryDays")),
         "sessions": _sessions(*sessions.last_moments(now, kept["sessionIdleHours"], kept["sessionDays"])),
+        "alerts": _alerts(ago("alertDays")),
     }
 
 
@@ -224,6 +226,15 @@ def _sessions(idle_before: datetime, begun_before: datetime) -> Step:
     def step(session: Session) -> int:
         ids = list(session.scalars(outdated.sessions(idle_before, begun_before).limit(ROWS_A_STEP)))
         session.execute(delete(AccountSession).where(AccountSession.id.in_(ids)))
+        return len(ids)
+
+    return step
+
+
+def _alerts(before: datetime) -> Step:
+    def step(session: Session) -> int:
+        ids = list(session.scalars(outdated.alerts(before).limit(ROWS_A_STEP)))
+        session.execute(delete(Alert).where(Alert.id.in_(ids)))
         return len(ids)
 
     return step

@@ -82,6 +82,8 @@ def _query(name: str, value: int, now: datetime) -> Select[*tuple[Any, ...]] | N
             return outdated.sessions(idle_before=now - timedelta(hours=value))
         case "sessionDays":
             return outdated.sessions(begun_before=ago)
+        case "alertDays":
+            return outdated.alerts(ago)
     return None
 
 

@@ -207,6 +207,15 @@ TABLE = (
         14,
     ),
     Described(
+        "alertDays",
+        "Alerts",
+        "How long it is kept what has fired, after it was resolved; what fires stays.",
+        "days",
+        1,
+        3650,
+        90,
+    ),
+    Described(
         "unseenNodeDays",
         "Remove nodes not seen",
         "Nodes not heard of for so many days are deleted, as in a group that scales by itself; 0 keeps all.",

@@ -17,12 +17,16 @@ NODE_UNREACHABLE = "node.unreachable"
 NODE_BACK = "node.back"
 PIPELINE_FAILED = "pipeline.failed"
 UPDATE_FAILED = "update.failed"
+ALERT_FIRING = "alert.firing"
+ALERT_RESOLVED = "alert.resolved"
 EVENTS = {
     DEPLOYMENT_FINISHED: "A deployment has finished: every node runs it, has failed, or an hour has passed.",
     NODE_UNREACHABLE: "Nodes are not connected and have missed three heartbeats.",
     NODE_BACK: "Nodes that were unreachable answer again.",
     PIPELINE_FAILED: "A pipeline has failed on nodes, or crashes again and again.",
     UPDATE_FAILED: "Agents were told to update themselves and did not.",
+    ALERT_FIRING: "What an alert rule asks has been so for as long as the rule says.",
+    ALERT_RESOLVED: "What fired is well again, or gone.",
 }
 """Each with what it means, for people."""
 TEST = "test"

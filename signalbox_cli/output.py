@@ -29,6 +29,7 @@ _COLOURS = {
     "HEALTHY": "green", "RUNNING": "green", "COMPLETED": "green", "yes": "green", "create": "green", "unchanged": "",
     "UNREACHABLE": "red", "FAILED": "red", "CRASHED": "red", "CRASH_LOOP": "red", "ERROR": "red", "prune": "red",
     "behind": "yellow", "no": "yellow", "PENDING": "yellow", "change": "yellow", "deploy": "cyan",
+    "FIRING": "red", "critical": "red", "warning": "yellow", "RESOLVED": "green", "broken": "red",
 }  # fmt: skip
 """The word itself always stands there too."""
 

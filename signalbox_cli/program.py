@@ -14,6 +14,7 @@ from signalbox_cli import version
 from signalbox_cli.access import Access
 from signalbox_cli.client import READ_SECONDS
 from signalbox_cli.commands import (
+    alerts,
     applying,
     certificates,
     completions,
@@ -37,7 +38,7 @@ COMMANDS = (
     status.status, nodes.nodes, maintenance.maintenance,
     pipelines.pipelines, applying.apply, applying.diff,
     deploying.deploy, deploying.rollback, deploying.undeploy,
-    logs.logs, tail.tail, sample.sample,
+    logs.logs, tail.tail, sample.sample, alerts.alerts,
     secrets.secrets, certificates.certificates, environments.environments,
     completions.completion,
 )  # fmt: skip

@@ -3,6 +3,7 @@
 from app.models.account import Account, AccountGrant, ApiToken
 from app.models.account_session import AccountSession
 from app.models.action import ActionBatch, NodeAction
+from app.models.alert import Alert, AlertRule
 from app.models.audit import AuditEntry, AuditHead
 from app.models.deployment import Deployment, DeploymentNode
 from app.models.environment import Environment
@@ -22,6 +23,8 @@ __all__ = [
     "AccountIdentity",
     "AccountSession",
     "ActionBatch",
+    "Alert",
+    "AlertRule",
     "ApiToken",
     "AuditEntry",
     "AuditHead",

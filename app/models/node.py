@@ -78,6 +78,8 @@ class NodePipeline(Base):
     events_in_rate: Mapped[float | None] = mapped_column(Float)
     """Events a second between the last two heartbeats; ``None`` before there are two."""
     events_out_rate: Mapped[float | None] = mapped_column(Float)
+    errors_rate: Mapped[float | None] = mapped_column(Float)
+    discarded_rate: Mapped[float | None] = mapped_column(Float)
     component_metrics: Mapped[list[dict[str, Any]] | None] = mapped_column(JsonColumn)
     recent_logs: Mapped[list[str] | None] = mapped_column(JsonColumn)
     reported_at: Mapped[Moment]

@@ -10,6 +10,8 @@ from app.operator_api import (
     accounts,
     actions,
     adoption,
+    alert_rules,
+    alerts,
     audit,
     deployments,
     environments,
@@ -40,6 +42,8 @@ MODULES = (
     accounts,
     account_sessions,
     webhooks,
+    alert_rules,
+    alerts,
     audit,
 )
 

@@ -182,6 +182,7 @@ class Settings(TypedDict):
     versionsKept: int
     channelHistoryDays: int
     webhookDeliveryDays: int
+    alertDays: int
     sessionIdleHours: int
     sessionDays: int
     unseenNodeDays: int

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from app import fleet_filter, metrics_history, targets
+from app import alert_kinds, fleet_filter, metrics_history, targets
 from app.action_states import STATUSES as ACTION_STATUSES
 from app.json_body import Wire
 from app.paging import DEFAULT_LIMIT, MAX_LIMIT
@@ -137,3 +137,10 @@ class Deliveries(Listing):
     """``GET /webhooks/{id}/deliveries``."""
 
     status: Annotated[str, OneOf(("PENDING", "DELIVERED", "FAILED"))] | None = None
+
+
+class Alerts(InEnvironment):
+    """``GET /alerts``."""
+
+    state: Annotated[str, OneOf(alert_kinds.STATES)] | None = None
+    rule_id: Annotated[str, Field(description="Of this rule alone.")] | None = None

@@ -256,6 +256,7 @@ class SettingsChanges(Changes):
     webhook_delivery_days: Interval = 1
     session_idle_hours: Interval = 1
     session_days: Interval = 1
+    alert_days: Interval = 1
     unseen_node_days: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
 
 

@@ -16,6 +16,8 @@ from app.pages import (
     accounts,
     actions,
     adoption,
+    alert_rules,
+    alerts,
     audit,
     editor,
     environment,
@@ -48,6 +50,7 @@ def init_app(app: Flask) -> None:
 
     security.init_app(app)
     words.init_app(app)
+    app.add_template_global(alerts.count_for_navigation, "firing_alerts")
     typed_again.init_app(app)
     editor.init_app(app)
 
@@ -78,6 +81,8 @@ def init_app(app: Flask) -> None:
         samples,
         tail,
         audit,
+        alerts,
+        alert_rules,
         webhooks,
         accounts,
         account_sessions,

@@ -12,7 +12,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from flask import Response, jsonify, render_template, stream_with_context
@@ -41,6 +41,7 @@ CHECK_SECONDS = 5.0
 LIFE_SECONDS = 300.0
 """After this the browser connects again, perhaps to another worker."""
 BROWSER_RETRY_MS = 1000
+NAVIGATION = "alerts-count"
 
 
 @dataclass(frozen=True)
@@ -75,9 +76,19 @@ def difference(before: Picture | None, now: Picture) -> dict[str, Any]:
     return {name: value for name, value in changed.items() if value}
 
 
+def with_navigation(paint: Paint) -> Paint:
+    """*paint*, and how many alerts fire, which stands in the navigation of every page."""
+
+    def painted() -> Picture:
+        picture = paint()
+        return replace(picture, parts={**picture.parts, NAVIGATION: draw("alerts/count.html")})
+
+    return painted
+
+
 def rows(paint: Paint) -> Response:
     """The whole picture as JSON, for a browser that polls."""
-    return jsonify(difference(None, paint()))
+    return jsonify(difference(None, with_navigation(paint)()))
 
 
 def events(paint: Paint) -> Response:
@@ -85,6 +96,7 @@ def events(paint: Paint) -> Response:
 
     No database connection is held between two looks.
     """
+    paint = with_navigation(paint)
     first = paint()
     db.session.remove()
     lines = _lines(switchboard(), first, paint, access.still_allowed())

@@ -10,7 +10,7 @@ from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from markupsafe import Markup
 
-from app import access, channel_history, fleet, node_actions, node_changes, node_charts, nodes
+from app import access, alerts, channel_history, fleet, node_actions, node_changes, node_charts, nodes
 from app.clock import utc_now
 from app.errors import InvalidInputError, SignalboxError
 from app.fleet import NodeRow
@@ -160,6 +160,7 @@ def paint(node: NodeRow) -> Picture:
     logs = [(name, lines) for name, lines in nodes.recent_logs(node.id) if lines]
     actions = node_actions.of_node(node.id, limit=ACTIONS_SHOWN).items
     parts = {
+        "alerts": live.draw("alerts/beside.html", rows=alerts.of_node(node.id), most=alerts.MOST_BESIDE),
         "facts": live.draw("nodes/facts.html", node=node),
         "runs": live.draw("nodes/runs.html", node=node),
         "actions": live.draw("nodes/actions.html", actions=actions),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from app import access, action_batches, deploys, environments, pipelines, progress, taps
+from app import access, action_batches, alerts, deploys, environments, pipelines, progress, taps
 from app import targets as target_previews
 from app.deploys import DeployOutcome
 from app.errors import ConflictError, InvalidInputError, SignalboxError
@@ -215,6 +215,9 @@ def paint(pipeline_id: str, target_count: int | None) -> Picture:
     reporting = progress.count_reporting(pipeline_id)
     parts = {
         **flow.parts(pipeline),
+        "alerts": live.draw(
+            "alerts/beside.html", rows=alerts.of_pipeline(pipeline_id), most=alerts.MOST_BESIDE
+        ),
         "progress": live.draw(
             "pipelines/progress.html",
             pipeline=pipeline,

@@ -25,6 +25,7 @@ REMOVED = {
     "deploymentDays": ("deployment",),
     "versionsKept": ("version",),
     "webhookDeliveryDays": ("webhook delivery", "webhook deliveries"),
+    "alertDays": ("alert",),
     "channelHistoryDays": ("entry on push channels", "entries on push channels"),
     "sessionIdleHours": ("session",),
     "sessionDays": ("session",),

@@ -49,6 +49,7 @@ SECTIONS = {
     "samples": "pipelines",
     "tail": "pipelines",
     "actions": "environments",
+    "alert_rules": "alerts",
 }
 """Under which entry of the navigation the pages of a blueprint stand, where that is not its own."""
 

@@ -11,8 +11,11 @@ from werkzeug.test import TestResponse
 
 from app import accounts, create_app, environments
 from app.audit import COMMAND_LINE
+from app.clock import utc_now
 from app.config import Settings
-from app.database import db
+from app.database import db, transaction
+from app.ids import new_id
+from app.models import Alert
 from tests.support.described import undescribed
 from tests.support.server import fresh_secrets
 from tools.redis_server import RedisServer
@@ -137,3 +140,22 @@ def node_id(agent: Script) -> str:
     """The id inside a node's token."""
     assert agent.token is not None
     return agent.token.split("_")[2]
+
+
+def firing(app: Flask, environment_id: str, rule_name: str = "r") -> str:
+    """An alert that fires in the environment; its id."""
+    alert = Alert(
+        id=new_id(),
+        rule_id=new_id(),
+        environment_id=environment_id,
+        rule_name=rule_name,
+        kind="pipeline_failed",
+        severity="info",
+        subject="s",
+        state="FIRING",
+        since=utc_now(),
+        text="t",
+    )
+    with app.app_context():
+        transaction(lambda session: session.add(alert))
+    return alert.id

@@ -25,7 +25,7 @@ from app.models import Account, AccountGrant, ApiToken
 from app.pages import live
 from app.principal import Principal, Role
 from app.push.taps import Tap
-from tests.app.conftest import SECRETS, YAML, Script, enroll, make_script, node_id, refused, succeeded
+from tests.app.conftest import SECRETS, YAML, Script, enroll, firing, make_script, node_id, refused, succeeded
 from tests.support import PROJECT
 from tests.support.database import SqliteDatabases
 from tests.support.people import sign_in_as
@@ -147,7 +147,10 @@ def _furnish(app: Flask, script: Script, name: str) -> dict[str, str]:
         assert taps._taps().open(tap)  # no node is connected here, so none can be asked for
     hook = {"name": f"{name}-hook", "url": "https://hooks.example/", "events": ["node.back"]}
     webhook = script.post("/webhooks", {**hook, "environmentId": own})
+    rule = {"name": f"{name}-rule", "kind": "pipeline_failed", "environmentId": own}
     return {
+        "rule_id": script.post("/alert-rules", rule)["id"],
+        "alert_id": firing(app, own, f"{name}-alert"),
         "environment_id": own,
         "pipeline_id": pipeline_id,
         "node_id": node,
@@ -308,7 +311,7 @@ def _seen(answer: Any, scope: Scope) -> str:
 # ---- nothing of another environment ----
 
 
-TELLING = [f"there-{each}" for each in ("zone", "flow", "node", "agent", "hook", "secret", "change")]
+TELLING = [f"there-{each}" for each in ("zone", "flow", "node", "agent", "hook", "secret", "change", "rule", "alert")]
 """What things of the other environment are called."""
 
 

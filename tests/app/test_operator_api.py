@@ -17,7 +17,7 @@ from app.models import ApiToken
 from app.push.redis_gate import RedisGate
 from app.push.taps import Tap
 from app.token_rates import TokenRates
-from tests.app.conftest import YAML, Script, enroll, make_script, node_id, refused, succeeded
+from tests.app.conftest import YAML, Script, enroll, firing, make_script, node_id, refused, succeeded
 from tests.support.server import Server
 from tests.support.websocket_client import WebSocketClient
 
@@ -105,6 +105,11 @@ def test_a_refusal_does_not_wait_for_the_body(server: Server) -> None:
 # ---- roles ----
 
 EDITORS = {
+    "alert_rules.create",
+    "alert_rules.preview",
+    "alert_rules.update",
+    "alert_rules.delete",
+    "alerts.acknowledge",
     "actions.request_many",
     "actions.request_one",
     "nodes.update",
@@ -189,6 +194,7 @@ def test_a_token_of_one_environment_sees_and_touches_only_that_one(app: Flask, s
     other = script.post("/environments", {"name": "other"})["id"]
     ids = {}
     hook = {"name": "h", "url": "https://hooks.example/", "events": ["node.back"]}
+    rule = {"name": "r", "kind": "pipeline_failed"}
     for each in (own, other):
         pipeline = script.post("/pipelines", {"environmentId": each, "name": "p", "configYaml": YAML})["id"]
         (agent,) = enroll(script, each, "n")
@@ -214,6 +220,8 @@ def test_a_token_of_one_environment_sees_and_touches_only_that_one(app: Flask, s
             "samples": sample,
             "taps": tap.request_id,
             "webhooks": script.post("/webhooks", {**hook, "environmentId": each})["id"],
+            "alert-rules": script.post("/alert-rules", {**rule, "environmentId": each})["id"],
+            "alerts": firing(app, each),
         }
     limited = make_script(app, "admin", own)
 
@@ -229,8 +237,10 @@ def test_a_token_of_one_environment_sees_and_touches_only_that_one(app: Flask, s
     for kind in ("pipelines", "nodes"):
         assert limited.get(f"/{kind}", environmentId=other)["items"] == []
     assert {entry["environmentId"] for entry in limited.get("/audit")["items"]} == {own}
-    assert [row["id"] for row in limited.get("/webhooks")["items"]] == [ids[own]["webhooks"]]
+    for kind in ("webhooks", "alert-rules", "alerts"):
+        assert [row["id"] for row in limited.get(f"/{kind}")["items"]] == [ids[own][kind]]
     refused(limited.call("POST", "/webhooks", hook), 403)
+    refused(limited.call("POST", "/alert-rules", rule), 403)
     refused(limited.call("POST", "/environments", {"name": "third"}), 403)
     refused(limited.call("GET", "/settings"), 403)
     refused(limited.call("PATCH", "/settings", {"pollIntervalMs": 9000}), 403)
@@ -265,6 +275,7 @@ BODIES = [
     ("POST", "/pipelines/validate", {"configYaml": "", "environmentId": "x"}),
     ("POST", "/pipelines/{pipeline}/deploy", {"changelog": "c"}),
     ("POST", "/pipelines/{pipeline}/rollback", {"version": 1}),
+    ("POST", "/alert-rules", {"name": "n", "kind": "node_unreachable", "severity": "info"}),
     ("PATCH", "/settings", {"pollIntervalMs": 1, "idleHeartbeatIntervalMs": 1}),
 ]
 NOT_OBJECTS = [b"{", b"[]", b'"x"', b"5", b"null", b"\xff\xfe{", b'{"a": NaN}', b"{'a': 1}", b"[" * 100_000]

@@ -33,6 +33,7 @@ ALL = {
     "webhookDeliveryDays": 14,
     "sessionIdleHours": 12,
     "sessionDays": 14,
+    "alertDays": 90,
     "unseenNodeDays": 0,
 }
 

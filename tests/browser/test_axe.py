@@ -47,6 +47,10 @@ PAGES = {
     "pages.samples.show": "/samples/{sample}",
     "pages.adoption.index": "/adoption",
     "pages.audit.index": "/audit",
+    "pages.alerts.index": "/alerts",
+    "pages.alert_rules.index": "/alerts/rules",
+    "pages.alert_rules.new": "/alerts/rules/new?kind=errors_above",
+    "pages.alert_rules.show": "/alerts/rules/{rule}",
     "pages.webhooks.index": "/webhooks",
     "pages.webhooks.show": "/webhooks/{webhook}",
     "pages.accounts.index": "/accounts",
@@ -108,9 +112,11 @@ def filled(operator: Operator, server: Server) -> dict[str, str]:
         "grants": [{"environmentId": environment, "role": "editor"}],
     }
     account = operator.call("POST", "/accounts", ann)["id"]
+    wanted_rule = {"name": "axe", "kind": "pipeline_failed", "environmentId": environment, "forSeconds": 0}
+    rule = operator.call("POST", "/alert-rules", wanted_rule)["id"]
     return {
         "node": agent.node_id, "environment": environment, "pipeline": pipeline, "batch": batch, "sample": sample,
-        "webhook": webhook, "account": account,
+        "webhook": webhook, "account": account, "rule": rule,
     }  # fmt: skip
 
 

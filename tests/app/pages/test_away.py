@@ -8,7 +8,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from app import access, accounts, webhooks
+from app import access, accounts, alert_drafts, alert_rules, webhooks
 from app.access_rules import PUBLIC
 from app.audit import COMMAND_LINE
 from app.database import db
@@ -27,6 +27,7 @@ TELLS = {
     "pages.fleet.index", "pages.fleet_batches.preview", "pages.nodes.show", "pages.pipelines.show",
     "pages.pipelines.review_deploy", "pages.pipelines.review_rollback", "pages.environments.show",
     "pages.actions.of_environment", "pages.actions.show", "pages.samples.index", "pages.samples.show",
+    "pages.alerts.index",
 }  # fmt: skip
 """The pages on which something is unknown without Redis, or from which nodes are told something."""
 
@@ -83,8 +84,9 @@ def test_every_page_works_without_redis(
     with app.app_context():
         hook, _ = webhooks.create("h", "https://hooks.example/", ["node.back"], COMMAND_LINE)
         account_id = account_id_of("admin@example.org")
+        rule = alert_rules.create(alert_drafts.STARTERS["failed"], COMMAND_LINE)
     named = {
-        "webhook": hook.id, "account": account_id,
+        "webhook": hook.id, "account": account_id, "rule": rule.id,
         "node": node_id, "environment": environment_id, "pipeline": pipeline_id,
         "batch": batch.rpartition("/")[2], "sample": sample.rpartition("/")[2],
     }  # fmt: skip
@@ -108,7 +110,7 @@ def test_every_page_works_without_redis(
 def every_answer(client: FlaskClient) -> dict[str, tuple[int, str]]:
     """Status and text of each page, of its stream, and of some of the APIs, by its address."""
     some = dict.fromkeys(
-        ("node", "environment", "pipeline", "batch", "sample", "webhook", "account"), new_id()
+        ("node", "environment", "pipeline", "batch", "sample", "webhook", "account", "rule"), new_id()
     )
     addresses = [address.format(**some) for address in PAGES.values()]
     addresses += ["/events", "/rows", f"/pipelines/{new_id()}/events", "/sign-in", "/setup"]

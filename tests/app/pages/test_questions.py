@@ -9,6 +9,8 @@ from sqlalchemy import update
 
 from app import (
     account_admin,
+    alert_drafts,
+    alert_rules,
     audit_log,
     certificate_store,
     deploys,
@@ -188,7 +190,7 @@ DESTRUCTIVE = {
     "pages.pipelines.undeploy", "pages.pipelines.delete", "pages.nodes.revoke", "pages.nodes.delete",
     "pages.environments.end_token", "pages.environments.delete", "pages.environments.delete_secret",
     "pages.environments.delete_certificate", "pages.environments.rotate_token",
-    "pages.webhooks.delete", "pages.webhooks.new_secret",
+    "pages.webhooks.delete", "pages.webhooks.new_secret", "pages.alert_rules.delete",
 }  # fmt: skip
 """Forms that stand behind a question on their own page."""
 ASKED = {
@@ -201,6 +203,9 @@ ASKED = {
 HARMLESS = {
     "recovery.redeem", "pages.account.change_password", "pages.account.end_session",
     "pages.account_sessions.end_session",
+    "pages.alert_rules.create", "pages.alert_rules.enable", "pages.alert_rules.preview",
+    "pages.alert_rules.preview_changes", "pages.alert_rules.save", "pages.alert_rules.start",
+    "pages.alerts.acknowledge",
     "pages.webhooks.create", "pages.webhooks.enable", "pages.webhooks.resend", "pages.webhooks.send_test",
     "pages.webhooks.update", "pages.accounts.create", "pages.accounts.save",
     "pages.actions.restart", "pages.actions.retry", "pages.adoption.adopt", "pages.editor.check",
@@ -234,12 +239,13 @@ def test_forms_that_end_something_stand_behind_a_question(
         empty = environments.create("empty", COMMAND_LINE).id
         other = pipelines.create(COMMAND_LINE, environment_id=environment_id, name="o", config_yaml=YAML).id
         deploys.deploy(other, COMMAND_LINE)
+        rule = alert_rules.create(alert_drafts.STARTERS["failed"], COMMAND_LINE)
         hook, _ = webhooks.create("h", "https://hooks.example/", ["node.back"], COMMAND_LINE)
     seen = set()
     for page in (
         f"/pipelines/{pipeline_id}", f"/pipelines/{other}", f"/nodes/{node_id}", f"/environments/{environment_id}",
         f"/environments/{empty}", f"/environments/{environment_id}/secrets", "/environments",
-        f"/webhooks/{hook.id}",
+        f"/webhooks/{hook.id}", f"/alerts/rules/{rule.id}",
     ):  # fmt: skip
         for endpoint, before in destructive_forms(app, visitor.client, page):
             seen.add(endpoint)

@@ -37,6 +37,11 @@ def test_a_viewer_sees_everything_and_changes_nothing(
         f"/nodes/{node_id}/restart",
         f"/pipelines/{pipeline_id}/retry",
         f"/environments/{environment_id}/actions",
+        "/alerts/rules",
+        "/alerts/rules/starters",
+        "/alerts/rules/preview",
+        f"/alerts/rules/{node_id}",
+        f"/alerts/{node_id}/acknowledge",
     ]
     for path in acts:
         answer = visitor.post(path, "/", name="x", config_yaml=YAML)
