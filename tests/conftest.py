@@ -184,6 +184,7 @@ def server(
         "SIGNALBOX_DATABASE_URL": sqlite_databases.create(folder),
         "SIGNALBOX_REDIS_URL": redis_server.url,
         "SIGNALBOX_REDIS_PREFIX": _new_prefix(prefixes),
+        "SIGNALBOX_ALERT_INTERVAL": "1",
     }
     server = Server(folder, settings)
     try:
