@@ -17,7 +17,9 @@ from app.models import (
     ActionBatch,
     Alert,
     AlertRule,
+    ApiToken,
     Deployment,
+    DeployRequest,
     Environment,
     Node,
     NodeAction,
@@ -62,6 +64,10 @@ _KINDS: dict[Scope, _Kind] = {
     Scope.WEBHOOK: _Kind("webhook_id", "webhook", select(Webhook.environment_id), Webhook.id),
     Scope.ALERT_RULE: _Kind("rule_id", "alert rule", select(AlertRule.environment_id), AlertRule.id),
     Scope.ALERT: _Kind("alert_id", "alert", select(Alert.environment_id), Alert.id),
+    Scope.DEPLOY_REQUEST: _Kind(
+        "deploy_request_id", "deploy request", select(DeployRequest.environment_id), DeployRequest.id
+    ),
+    Scope.API_TOKEN: _Kind("api_token_id", "API token", select(ApiToken.environment_id), ApiToken.id),
 }
 
 OBJECT_SCOPES = frozenset(_KINDS)

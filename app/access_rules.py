@@ -32,6 +32,8 @@ class Scope(Enum):
     WEBHOOK = "webhook"
     ALERT_RULE = "alert rule"
     ALERT = "alert"
+    DEPLOY_REQUEST = "deploy request"
+    API_TOKEN = "API token"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,16 @@ RULES: Final[dict[str, Rule]] = {
     "operator_api.alerts.acknowledge": Rule("editor", Scope.ALERT),
     "operator_api.alerts.listing": Rule("viewer", Scope.ANYWHERE),
     "operator_api.alerts.show": Rule("viewer", Scope.ALERT),
+    "operator_api.api_tokens.create": Rule("admin", Scope.ANYWHERE),
+    "operator_api.api_tokens.listing": Rule("admin", Scope.ANYWHERE),
+    "operator_api.api_tokens.revoke": Rule("admin", Scope.API_TOKEN),
+    "operator_api.api_tokens.show": Rule("admin", Scope.API_TOKEN),
     "operator_api.audit.listing": Rule("viewer", Scope.ANYWHERE),
+    "operator_api.deploy_requests.approve": Rule("editor", Scope.DEPLOY_REQUEST),
+    "operator_api.deploy_requests.cancel": Rule("editor", Scope.DEPLOY_REQUEST),
+    "operator_api.deploy_requests.listing": Rule("viewer", Scope.ANYWHERE),
+    "operator_api.deploy_requests.reject": Rule("editor", Scope.DEPLOY_REQUEST),
+    "operator_api.deploy_requests.show": Rule("viewer", Scope.DEPLOY_REQUEST),
     "operator_api.deployments.show": Rule("viewer", Scope.DEPLOYMENT),
     "operator_api.environments.create": Rule("admin", Scope.OVERALL),
     "operator_api.environments.delete": Rule("admin", Scope.ENVIRONMENT),
@@ -180,6 +191,15 @@ RULES: Final[dict[str, Rule]] = {
     "pages.alerts.events": Rule("viewer", Scope.ANYWHERE),
     "pages.alerts.index": Rule("viewer", Scope.ANYWHERE),
     "pages.alerts.rows": Rule("viewer", Scope.ANYWHERE),
+    "pages.approval.approve": Rule("editor", Scope.DEPLOY_REQUEST),
+    "pages.approval.cancel": Rule("editor", Scope.DEPLOY_REQUEST),
+    "pages.approval.events": Rule("viewer", Scope.DEPLOY_REQUEST),
+    "pages.approval.reject": Rule("editor", Scope.DEPLOY_REQUEST),
+    "pages.approval.rows": Rule("viewer", Scope.DEPLOY_REQUEST),
+    "pages.approval.show": Rule("viewer", Scope.DEPLOY_REQUEST),
+    "pages.approvals.events": Rule("viewer", Scope.ANYWHERE),
+    "pages.approvals.index": Rule("viewer", Scope.ANYWHERE),
+    "pages.approvals.rows": Rule("viewer", Scope.ANYWHERE),
     "pages.audit.export": Rule("viewer", Scope.ANYWHERE),
     "pages.audit.index": Rule("viewer", Scope.ANYWHERE),
     "pages.editor.check": Rule("editor", Scope.ANYWHERE),
@@ -192,6 +212,7 @@ RULES: Final[dict[str, Rule]] = {
     "pages.environments.end_token": Rule("admin", Scope.ENVIRONMENT),
     "pages.environments.events": Rule("viewer", Scope.ENVIRONMENT),
     "pages.environments.index": Rule("viewer", Scope.ANYWHERE),
+    "pages.environments.protect": Rule("admin", Scope.ENVIRONMENT),
     "pages.environments.put_certificate": Rule("editor", Scope.ENVIRONMENT),
     "pages.environments.put_secret": Rule("editor", Scope.ENVIRONMENT),
     "pages.environments.rename": Rule("admin", Scope.ENVIRONMENT),
@@ -246,6 +267,9 @@ RULES: Final[dict[str, Rule]] = {
     "pages.tail.events": Rule("editor", Scope.PIPELINE),
     "pages.tail.start": Rule("editor", Scope.PIPELINE),
     "pages.tail.stop": Rule("editor", Scope.PIPELINE),
+    "pages.tokens.create": Rule("admin", Scope.ANYWHERE),
+    "pages.tokens.index": Rule("admin", Scope.ANYWHERE),
+    "pages.tokens.revoke": Rule("admin", Scope.API_TOKEN),
     "pages.webhooks.create": Rule("admin", Scope.ANYWHERE),
     "pages.webhooks.delete": Rule("admin", Scope.WEBHOOK),
     "pages.webhooks.enable": Rule("admin", Scope.WEBHOOK),

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from app import account_roles, api_token_reads, audit, names, passwords, tokens
 from app.audit import Actor
-from app.clock import utc_now
+from app.clock import rfc3339, utc_now
 from app.database import DatabaseBusyError, transaction
 from app.errors import ConflictError, InvalidInputError, NotFoundError, UnauthorizedError
 from app.ids import new_id
@@ -94,8 +94,12 @@ def create_api_token(
     role: str = "admin",
     environment_id: str | None = None,
     expires_at: datetime | None = None,
+    counts_as: str | None = None,
+    may_approve: bool = False,
 ) -> tokens.MintedToken:
     """Make a token for scripts; its text is in this answer only. Names may repeat.
+
+    *counts_as* and *may_approve* are for protected environments, see ``app.models.ApiToken``.
 
     :raises InvalidInputError: the name, the role or the moment cannot be used.
     :raises NotFoundError: there is no such environment.
@@ -119,6 +123,9 @@ def create_api_token(
                 environment_id=environment_id,
                 expires_at=expires_at,
                 created_at=utc_now(),
+                created_by=actor.name,
+                counts_as=counts_as,
+                may_approve=may_approve,
             )
         )
         audit.record(
@@ -129,6 +136,8 @@ def create_api_token(
             subject_id=token_id,
             token=name,
             role=role,
+            expiresAt=rfc3339(expires_at),
+            mayApprove=may_approve,
         )
 
     transaction(work)
@@ -161,9 +170,17 @@ def authenticate_api(header: str | None) -> Principal:
     if token.last_used_at is None or now - token.last_used_at >= USE_NOTED_AT_MOST_EVERY:
         _note_use(token_id, now)
     role = token.role if is_role(token.role) else None
-    if token.environment_id is None or role is None:
-        return Principal("token", token.id, token.name, role if token.environment_id is None else None)
-    return Principal("token", token.id, token.name, None, {token.environment_id: role})
+    is_limited = token.environment_id is not None
+    return Principal(
+        "token",
+        token.id,
+        token.name,
+        None if is_limited else role,
+        {} if token.environment_id is None or role is None else {token.environment_id: role},
+        counts_as=token.counts_as,
+        may_approve=bool(token.may_approve),
+        expires_at=token.expires_at,
+    )
 
 
 def _note_use(token_id: str, now: datetime) -> None:

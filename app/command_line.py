@@ -82,8 +82,13 @@ def show_setup_code() -> None:
 @click.option(
     "--expires", metavar="D", help="Such as 12h, 30d, 2027-01-31 or 2027-01-31T12:00:00Z; default never."
 )
+@click.option(
+    "--may-approve", is_flag=True, help="It may approve what others ask for in protected environments."
+)
 @in_one_sentence
-def create_api_token(name: str, role: str, environment: str | None, expires: str | None) -> None:
+def create_api_token(
+    name: str, role: str, environment: str | None, expires: str | None, may_approve: bool
+) -> None:
     """Make an API token and print it, and nothing else, on standard output."""
     minted = accounts.create_api_token(
         name,
@@ -91,6 +96,7 @@ def create_api_token(name: str, role: str, environment: str | None, expires: str
         role=role,
         environment_id=environments.find(environment).id if environment is not None else None,
         expires_at=_moment(expires) if expires is not None else None,
+        may_approve=may_approve,
     )
     click.echo(minted.text)
 

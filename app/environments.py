@@ -236,6 +236,12 @@ def find(name_or_id: str) -> EnvironmentRow:
     return get(snapshot(lambda session: session.scalar(query)) or name_or_id)
 
 
+def is_protected(environment_id: str) -> bool:
+    """Whether a deploy there needs somebody else's approval; False for an environment that is not there."""
+    query = select(Environment.protected).where(Environment.id == environment_id)
+    return bool(snapshot(lambda session: session.scalar(query)))
+
+
 def nonce(environment_id: str | None) -> str:
     """Changes whenever what nodes should run may have changed, in this environment or (``None``) in any."""
     query = select(Environment.nonce).order_by(Environment.id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Select, Text, cast, func, literal, or_, select
+from sqlalchemy import ColumnElement, Select, Text, and_, cast, func, literal, or_, select
 from sqlalchemy.orm import aliased
 
 from app.ids import first_id_at
@@ -12,9 +12,11 @@ from app.metrics_points import POINTS_A_BLOCK
 from app.models import (
     AccountSession,
     Alert,
+    ApiToken,
     ChannelSpan,
     Deployment,
     DeploymentNode,
+    DeployRequest,
     MetricsBlock,
     Node,
     NodePipeline,
@@ -140,6 +142,23 @@ def alerts(before: datetime) -> Select[str]:
     """Alerts that were resolved before *before*."""
     return select(Alert.id).where(
         Alert.state == "RESOLVED", Alert.id < first_id_at(before), Alert.resolved_at < before
+    )
+
+
+def deploy_requests(before: datetime) -> Select[str]:
+    """Requests to deploy that were made and have ended before *before*; open ones stay."""
+    return select(DeployRequest.id).where(
+        DeployRequest.id < first_id_at(before), DeployRequest.state != "open"
+    )
+
+
+def api_tokens(before: datetime) -> Select[str]:
+    """API tokens that were revoked, or have expired, before *before*."""
+    return select(ApiToken.id).where(
+        or_(
+            ApiToken.revoked_at < before,
+            and_(ApiToken.revoked_at.is_(None), ApiToken.expires_at < before),
+        )
     )
 
 

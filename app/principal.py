@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final, Literal, TypeGuard
 
 from app.errors import ForbiddenError, NotFoundError
@@ -34,6 +35,17 @@ class Principal:
     """In every environment, and outside of them; ``None``: in none but those of the grants."""
     grants: Mapping[str, Role] = field(default_factory=dict)
     """The role in single environments, by the environment's id."""
+    counts_as: str | None = None
+    """Whose a token is where two people are needed, as ``identity`` says it; ``None``: its own."""
+    may_approve: bool = True
+    """Whether they may approve what others ask for where two are needed; a token only if it was given the right."""
+    expires_at: datetime | None = None
+    """When a token ends; ``None``: never."""
+
+    @property
+    def identity(self) -> str:
+        """Who this is where two people are needed: ``account:<id>`` or ``token:<id>``."""
+        return self.counts_as or f"{self.kind}:{self.id}"
 
     def role_in(self, environment_id: str | None) -> Role | None:
         """The role in one environment, or (``None``) outside of all."""

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import Select, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from agent.protocol import CloseCode
@@ -22,9 +22,11 @@ from app.metrics_points import DAY, HOUR, MINUTE
 from app.models import (
     AccountSession,
     Alert,
+    ApiToken,
     ChannelSpan,
     Deployment,
     DeploymentNode,
+    DeployRequest,
     MetricsBlock,
     Node,
     NodePipeline,
@@ -83,6 +85,8 @@ def steps(kept: dict[str, int], now: datetime) -> dict[str, Step]:
         "webhook deliveries": _deliveries(ago("webhookDeliveryDays")),
         "sessions": _sessions(*sessions.last_moments(now, kept["sessionIdleHours"], kept["sessionDays"])),
         "alerts": _alerts(ago("alertDays")),
+        "deploy requests": _rows(DeployRequest, outdated.deploy_requests(ago("deployRequestDays"))),
+        "API tokens": _rows(ApiToken, outdated.api_tokens(ago("endedTokenDays"))),
     }
 
 
@@ -236,6 +240,17 @@ def _alerts(before: datetime) -> Step:
         ids = list(session.scalars(outdated.alerts(before).limit(ROWS_A_STEP)))
         session.execute(delete(Alert).where(Alert.id.in_(ids)))
         return len(ids)
+
+    return step
+
+
+def _rows(model: type[DeployRequest] | type[ApiToken], ids: Select[str]) -> Step:
+    """Rows of a table on which nothing hangs."""
+
+    def step(session: Session) -> int:
+        chosen = list(session.scalars(ids.limit(ROWS_A_STEP)))
+        session.execute(delete(model).where(model.id.in_(chosen)))
+        return len(chosen)
 
     return step
 

@@ -84,6 +84,10 @@ def _query(name: str, value: int, now: datetime) -> Select[*tuple[Any, ...]] | N
             return outdated.sessions(begun_before=ago)
         case "alertDays":
             return outdated.alerts(ago)
+        case "deployRequestDays":
+            return outdated.deploy_requests(ago)
+        case "endedTokenDays":
+            return outdated.api_tokens(ago)
     return None
 
 

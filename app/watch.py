@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import and_, delete, exists, func, or_, select
 from sqlalchemy.orm import Session
 
-from app import leases, server_settings, webhook_events
+from app import deploy_requests, leases, server_settings, webhook_events
 from app.clock import rfc3339
 from app.database import snapshot, transaction
 from app.leases import Held, LeaseLostError
@@ -59,7 +59,7 @@ def watch(holder: str) -> int:
     if held is None:
         return 0
     told = 0
-    for step in (finished_deployments, silent_nodes, nodes_back, failed_pipelines, failed_updates):
+    for step in STEPS:
         try:
             told += step(held)
         except LeaseLostError:
@@ -400,3 +400,13 @@ def _outcome(counts: dict[str, int]) -> str:
     if counts.get("PENDING"):
         return "incomplete"
     return "superseded" if counts.get("SUPERSEDED") else "succeeded"
+
+
+STEPS: tuple[Step, ...] = (
+    finished_deployments,
+    silent_nodes,
+    nodes_back,
+    failed_pipelines,
+    failed_updates,
+    deploy_requests.expire,
+)

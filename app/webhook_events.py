@@ -19,6 +19,7 @@ PIPELINE_FAILED = "pipeline.failed"
 UPDATE_FAILED = "update.failed"
 ALERT_FIRING = "alert.firing"
 ALERT_RESOLVED = "alert.resolved"
+DEPLOY_REQUESTED = "deploy.requested"
 EVENTS = {
     DEPLOYMENT_FINISHED: "A deployment has finished: every node runs it, has failed, or an hour has passed.",
     NODE_UNREACHABLE: "Nodes are not connected and have missed three heartbeats.",
@@ -27,6 +28,7 @@ EVENTS = {
     UPDATE_FAILED: "Agents were told to update themselves and did not.",
     ALERT_FIRING: "What an alert rule asks has been so for as long as the rule says.",
     ALERT_RESOLVED: "What fired is well again, or gone.",
+    DEPLOY_REQUESTED: "Somebody asks for a deploy in a protected environment; somebody else must approve it.",
 }
 """Each with what it means, for people."""
 TEST = "test"

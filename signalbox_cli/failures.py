@@ -25,6 +25,8 @@ class ExitCode(IntEnum):
     CONFLICT = 6
     SERVER = 7
     """The server failed at what it was asked."""
+    NOT_APPROVED = 8
+    """What waited for somebody else's approval was rejected, has expired, or was not decided in time."""
     FAULT = 70
     """The program itself is wrong."""
     INTERRUPTED = 130
@@ -76,6 +78,12 @@ class ConflictFailure(Failure):
     """The name is taken, or the thing is in use."""
 
     exit_code: ClassVar[int] = ExitCode.CONFLICT
+
+
+class NotApprovedFailure(Failure):
+    """Nobody has approved it: it was rejected, has expired, or was not decided in time."""
+
+    exit_code: ClassVar[int] = ExitCode.NOT_APPROVED
 
 
 class ServerFailure(Failure):

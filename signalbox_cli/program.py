@@ -16,6 +16,7 @@ from signalbox_cli.client import READ_SECONDS
 from signalbox_cli.commands import (
     alerts,
     applying,
+    approvals,
     certificates,
     completions,
     deploying,
@@ -29,6 +30,7 @@ from signalbox_cli.commands import (
     signing_in,
     status,
     tail,
+    tokens,
 )
 from signalbox_cli.failures import ExitCode
 from signalbox_cli.profiles import Wishes
@@ -37,9 +39,9 @@ COMMANDS = (
     signing_in.login, signing_in.logout, signing_in.profiles_group,
     status.status, nodes.nodes, maintenance.maintenance,
     pipelines.pipelines, applying.apply, applying.diff,
-    deploying.deploy, deploying.rollback, deploying.undeploy,
+    deploying.deploy, deploying.rollback, deploying.undeploy, approvals.approvals,
     logs.logs, tail.tail, sample.sample, alerts.alerts,
-    secrets.secrets, certificates.certificates, environments.environments,
+    secrets.secrets, certificates.certificates, environments.environments, tokens.tokens,
     completions.completion,
 )  # fmt: skip
 
@@ -106,7 +108,8 @@ def main(
 
     SIGNALBOX_URL and SIGNALBOX_API_TOKEN say which server and as whom; without them the profile that
     "signalbox login" keeps does. Exit codes: 0 done, 1 differs or failed, 2 not understood, 3 not reached,
-    4 not allowed, 5 not found, 6 in the way, 7 the server failed, 130 interrupted.
+    4 not allowed, 5 not found, 6 in the way, 7 the server failed, 8 not
+    approved, 130 interrupted.
     """
     context.obj = Access(Wishes(profile, url, ca_file), read_seconds)
 

@@ -5,6 +5,7 @@ from app.models.account_session import AccountSession
 from app.models.action import ActionBatch, NodeAction
 from app.models.alert import Alert, AlertRule
 from app.models.audit import AuditEntry, AuditHead
+from app.models.deploy_request import DeployRequest
 from app.models.deployment import Deployment, DeploymentNode
 from app.models.environment import Environment
 from app.models.history import ChannelSpan, MetricsBlock
@@ -30,6 +31,7 @@ __all__ = [
     "AuditHead",
     "Certificate",
     "ChannelSpan",
+    "DeployRequest",
     "Deployment",
     "DeploymentNode",
     "Environment",

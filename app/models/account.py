@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flask_login import UserMixin
-from sqlalchemy import Dialect, ForeignKey, String
+from sqlalchemy import Boolean, Dialect, ForeignKey, String, false
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
 
@@ -80,3 +80,9 @@ class ApiToken(Base):
     revoked_at: Mapped[Moment | None]
     last_used_at: Mapped[Moment | None]
     created_at: Mapped[Moment]
+    created_by: Mapped[str | None] = mapped_column(String(253))
+    """As the audit log names them; ``None`` for one that was made before this was noted."""
+    counts_as: Mapped[str | None] = mapped_column(String(40))
+    """Whose it is where two people are needed: ``account:<id>`` or ``token:<id>``; ``None``: its own."""
+    may_approve: Mapped[bool] = mapped_column(Boolean, default=False, server_default=false())
+    """Whether it may approve what somebody else has asked for in a protected environment."""

@@ -12,7 +12,9 @@ from app.operator_api import (
     adoption,
     alert_rules,
     alerts,
+    api_tokens,
     audit,
+    deploy_requests,
     deployments,
     environments,
     history,
@@ -44,6 +46,8 @@ MODULES = (
     webhooks,
     alert_rules,
     alerts,
+    deploy_requests,
+    api_tokens,
     audit,
 )
 

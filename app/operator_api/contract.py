@@ -46,6 +46,8 @@ class Contract:
     """Whether its answer holds what nobody can see again."""
     media_type: str
     """Of its success."""
+    asked: Any = None
+    """What it answers with ``202`` where somebody else must approve it first; ``None``: that never happens."""
 
 
 def declares(
@@ -59,12 +61,22 @@ def declares(
     is_guarded: bool = False,
     shows_once: bool = False,
     media_type: str = JSON,
+    asked: Any = None,
 ) -> Callable[[View], View]:
     """Declare what a view takes and answers: below its route, see ``Contract``."""
 
     def mark(view: View) -> View:
         declared = Contract(
-            answer, status, body, query, frozenset(refusals), is_tagged, is_guarded, shows_once, media_type
+            answer,
+            status,
+            body,
+            query,
+            frozenset(refusals),
+            is_tagged,
+            is_guarded,
+            shows_once,
+            media_type,
+            asked,
         )
 
         @wraps(view)

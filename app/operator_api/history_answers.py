@@ -185,4 +185,7 @@ class Settings(TypedDict):
     alertDays: int
     sessionIdleHours: int
     sessionDays: int
+    deployRequestHours: int
+    deployRequestDays: int
+    endedTokenDays: int
     unseenNodeDays: int

@@ -196,6 +196,14 @@ def _responses(route: Route, schema_of: Callable[[Any], Json], schemas: Json) ->
         if declared.media_type == JSON:
             success["content"][JSON]["example"] = examples.of(schema, schemas)
     responses = {str(declared.status): success}
+    if declared.asked is not None:
+        schema = schema_of(declared.asked)
+        content = {JSON: {"schema": schema, "example": examples.of(schema, schemas)}}
+        responses["202"] = {
+            "description": words_of_the_api.WAITS,
+            "headers": headers,
+            "content": content,
+        }
     if declared.is_tagged and not route.writes:
         responses["304"] = {"description": "It is what the caller has.", "headers": headers}
     for status in sorted(refusals(route)):
@@ -247,7 +255,7 @@ def _schemas(all_routes: list[Route]) -> tuple[Callable[[Any], Json], Json]:
     """A function that names the schema of a declared shape, and all schemas."""
     wanted: dict[Any, tuple[str, TypeAdapter[Any]]] = {}
     for route in all_routes:
-        for each in (route.contract.answer, route.contract.body):
+        for each in (route.contract.answer, route.contract.asked, route.contract.body):
             if each is not None:
                 wanted[each] = ("validation", TypeAdapter(each))
     wanted[answers.Problem] = ("validation", TypeAdapter(answers.Problem))

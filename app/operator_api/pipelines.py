@@ -5,10 +5,12 @@ from __future__ import annotations
 from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
 
-from app import access, deploys, environments, fleet, pipelines
+from app import access, deploy_or_ask, deploys, environments, fleet, parties, pipelines
 from app import targets as target_previews
+from app.deploy_acts import DeployOutcome
+from app.deploy_or_ask import Answer
 from app.errors import InvalidInputError
-from app.operator_api import answers, queries, requests, rows, schemas
+from app.operator_api import answers, approval_answers, approval_rows, queries, requests, rows, schemas
 from app.operator_api.contract import declares
 from app.operator_api.etags import tagged
 from app.paging import Page
@@ -108,26 +110,31 @@ def targets(pipeline_id: str) -> ResponseReturnValue:
 
 
 @blueprint.post("/<pipeline_id>/deploy")
-@declares(answers.Outcome, body=schemas.Deploy, refusals=(409,), is_guarded=True)
+@declares(
+    answers.Outcome, asked=approval_answers.AskedFor, body=schemas.Deploy, refusals=(409,), is_guarded=True
+)
 def deploy(pipeline_id: str) -> ResponseReturnValue:
-    """Make a version of the draft and tell the nodes that match it."""
+    """Make a version of the draft and tell the nodes that match it; in a protected environment ask for that."""
     body = requests.body(schemas.Deploy)
-    return jsonify(rows.outcome(deploys.deploy(pipeline_id, access.actor(), body.changelog)))
+    return _done(deploy_or_ask.deploy(pipeline_id, parties.own(), body.changelog))
 
 
 @blueprint.post("/<pipeline_id>/undeploy")
-@declares(answers.Outcome, refusals=(409,))
+@declares(answers.Outcome, asked=approval_answers.AskedFor, body=schemas.Undeploy, refusals=(409,))
 def undeploy(pipeline_id: str) -> ResponseReturnValue:
-    """Take it off every node."""
-    return jsonify(rows.outcome(deploys.undeploy(pipeline_id, access.actor())))
+    """Take it off every node; in a protected environment ask for that, unless an admin says what the emergency is."""
+    body = requests.body(schemas.Undeploy)
+    if body.emergency is not None:
+        access.require("admin", pipelines.get(pipeline_id).environment_id, "pipeline")
+    return _done(deploy_or_ask.undeploy(pipeline_id, parties.own(), emergency=body.emergency))
 
 
 @blueprint.post("/<pipeline_id>/rollback")
-@declares(answers.Outcome, body=schemas.Rollback, refusals=(409,))
+@declares(answers.Outcome, asked=approval_answers.AskedFor, body=schemas.Rollback, refusals=(409,))
 def rollback(pipeline_id: str) -> ResponseReturnValue:
-    """A new version with the content of an old one."""
+    """A new version with the content of an old one; in a protected environment ask for that."""
     body = requests.body(schemas.Rollback)
-    return jsonify(rows.outcome(deploys.rollback(pipeline_id, body.version, access.actor())))
+    return _done(deploy_or_ask.rollback(pipeline_id, body.version, parties.own()))
 
 
 @blueprint.get("/<pipeline_id>/versions")
@@ -144,3 +151,10 @@ def versions(pipeline_id: str) -> ResponseReturnValue:
 def version(pipeline_id: str, number: int) -> ResponseReturnValue:
     """One version."""
     return jsonify(rows.version(pipelines.version(pipeline_id, number)))
+
+
+def _done(answer: Answer) -> ResponseReturnValue:
+    """What a deploy did, or the request that was made in its place."""
+    if isinstance(answer, DeployOutcome):
+        return jsonify(rows.outcome(answer))
+    return jsonify(approval_rows.asked(answer)), 202

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from app import alert_kinds, fleet_filter, metrics_history, targets
+from app import alert_kinds, deploy_requests, fleet_filter, metrics_history, targets
 from app.action_states import STATUSES as ACTION_STATUSES
 from app.json_body import Wire
 from app.paging import DEFAULT_LIMIT, MAX_LIMIT
@@ -131,6 +131,19 @@ class Audit(InEnvironment):
     subject: Annotated[str, Field(description="An id, or the name of something that exists.")] | None = None
     since: Moment | None = None
     until: Annotated[Moment, Field(description="The first moment that is not meant any more.")] | None = None
+
+
+class DeployRequests(InEnvironment):
+    """``GET /deploy-requests``."""
+
+    pipeline_id: Annotated[str, Field(description="Of this pipeline alone.")] | None = None
+    state: deploy_requests.State | None = None
+
+
+class ApiTokens(InEnvironment):
+    """``GET /api-tokens``."""
+
+    revoked: Flag | None = None
 
 
 class Deliveries(Listing):

@@ -10,7 +10,7 @@ from app.action_batches import BatchAsked
 from app.action_progress import BatchRow
 from app.certificate_store import CertificateRow
 from app.clock import from_milliseconds, rfc3339
-from app.deploys import DeployOutcome
+from app.deploy_acts import DeployOutcome
 from app.environments import EnvironmentRow
 from app.fleet import NodeRow
 from app.metrics_figures import host_figures, pipeline_figures

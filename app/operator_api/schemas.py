@@ -10,6 +10,7 @@ from pydantic.config import JsonDict
 from agent.protocol import ActionType
 from app.action_batches import MAX_NODES
 from app.action_wishes import MAX_SIGNATURE_CHARACTERS, Wish
+from app.approvals import MOST_COMMENT_CHARACTERS
 from app.json_body import Wire
 from app.pipelines import LOG_LEVELS
 from app.samples import DEFAULT_EVENTS, MAX_COMPONENTS, MAX_EVENTS
@@ -227,6 +228,35 @@ class Rollback(Wire):
     version: Annotated[int, Field(ge=1, le=2**31 - 1)]
 
 
+class Undeploy(Wire):
+    """``POST /pipelines/{id}/undeploy``; ``emergency`` is an admin's reason not to wait for somebody else."""
+
+    emergency: Annotated[str, Field(max_length=MOST_COMMENT_CHARACTERS)] | None = None
+
+
+class Rejection(Wire):
+    """``POST /deploy-requests/{id}/reject``."""
+
+    comment: Annotated[str, Field(max_length=MOST_COMMENT_CHARACTERS)] | None = None
+
+
+class Approval(Rejection):
+    """``POST /deploy-requests/{id}/approve``: that this request, and these nodes, are meant."""
+
+    checksum: str | None = None
+    targets_checksum: str | None = None
+
+
+class NewApiToken(Wire):
+    """``POST /api-tokens``."""
+
+    name: str
+    role: str
+    environment_id: str | None = None
+    expires_at: str | None = None
+    may_approve: bool = False
+
+
 class NewSamples(Wire):
     """``POST /pipelines/{id}/samples``."""
 
@@ -257,6 +287,9 @@ class SettingsChanges(Changes):
     session_idle_hours: Interval = 1
     session_days: Interval = 1
     alert_days: Interval = 1
+    deploy_request_hours: Interval = 1
+    deploy_request_days: Interval = 1
+    ended_token_days: Interval = 1
     unseen_node_days: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
 
 

@@ -21,6 +21,7 @@ SUCCESSES = {
     202: "Asked for; what comes of it is told later.",
     204: "Done; there is nothing to say.",
 }
+WAITS = "The environment is protected: nothing has changed yet; somebody else must approve the request."
 REFUSALS: dict[int, tuple[str, str]] = {
     400: ("Invalid", "What was sent cannot be understood; `details` name the fields."),
     401: ("Unauthorized", "No token, or not a good one."),
@@ -86,6 +87,8 @@ _TAGS = {
     "taps": "Live tails",
     "secrets": "Secrets and certificates",
     "audit": "Audit log",
+    "deploy_requests": "Approvals",
+    "api_tokens": "API tokens",
 }
 
 _ID = {"type": "string", "pattern": "^[0-9a-z]{1,32}$", "examples": ["01985f0e1c3a7d20b7a5c0ffee000001"]}

@@ -18,6 +18,8 @@ from app.pages import (
     adoption,
     alert_rules,
     alerts,
+    approval,
+    approvals,
     audit,
     editor,
     environment,
@@ -27,6 +29,8 @@ from app.pages import (
     new_pipelines,
     nodes,
     oidc,
+    open_approvals,
+    pipeline_acts,
     pipeline_reviews,
     pipeline_versions,
     pipelines,
@@ -37,6 +41,7 @@ from app.pages import (
     setup,
     sign_in,
     tail,
+    tokens,
     typed_again,
     webhooks,
     words,
@@ -52,6 +57,7 @@ def init_app(app: Flask) -> None:
     words.init_app(app)
     app.add_template_global(alerts.count_for_navigation, "firing_alerts")
     typed_again.init_app(app)
+    open_approvals.init_app(app)
     editor.init_app(app)
 
     sign_in.init_app(app)
@@ -64,7 +70,7 @@ def init_app(app: Flask) -> None:
     app.register_blueprint(setup.bp)
 
     # These add their views to the blueprint of the pipelines' pages, by being imported.
-    assert all((new_pipelines, pipeline_reviews, pipeline_versions))
+    assert all((new_pipelines, pipeline_acts, pipeline_reviews, pipeline_versions))
     pages = Blueprint("pages", __name__)
     pages.after_request(security.keep_private)
     # environment and secrets have the blueprint of the environments' pages
@@ -83,9 +89,12 @@ def init_app(app: Flask) -> None:
         audit,
         alerts,
         alert_rules,
+        approvals,
+        approval,
         webhooks,
         accounts,
         account_sessions,
+        tokens,
         settings,
         account,
     ):

@@ -10,7 +10,7 @@ from app.certificate_store import MAX_CERTIFICATES
 from app.clock import utc_now
 from app.errors import ConflictError, InvalidInputError, SignalboxError
 from app.ids import is_id, new_id
-from app.pages import live
+from app.pages import live, questions
 from app.pages.enrollment_commands import Commands, commands
 from app.pages.environments import bp, server_url
 from app.pages.fleet_counts import shared_counts
@@ -51,6 +51,32 @@ def rename(environment_id: str) -> ResponseReturnValue:
         return _page(environment_id, rename_problem=error, name=name), error.status
     flash("Saved.", "good")
     return redirect(url_for("pages.environments.show", environment_id=environment_id))
+
+
+@bp.post("/<environment_id>/protection")
+def protect(environment_id: str) -> ResponseReturnValue:
+    """Let deploys need somebody else's approval, or, once that was asked, not any more."""
+    name = environments.get(environment_id).name
+    is_wanted = request.form.get("protected") == "yes"
+    back = url_for("pages.environments.show", environment_id=environment_id)
+    if not is_wanted and not questions.is_confirmed():
+        return questions.ask(
+            f"End the protection of {name}?",
+            [
+                "From then on everybody with the role editor deploys there at once, without anybody else.",
+                "What waits for approval stays, and can still be approved. No node is touched.",
+            ],
+            button="End the protection",
+            back=back,
+        )
+    environments.update(environment_id, access.actor(), protected=is_wanted)
+    flash(
+        "Protected: from now on somebody else must approve what is deployed here."
+        if is_wanted
+        else "Not protected any more: editors deploy here at once.",
+        "good",
+    )
+    return redirect(back)
 
 
 @bp.post("/<environment_id>/enrollment-token")

@@ -22,6 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app import access
 from app.database import db
 from app.errors import SignalboxError
+from app.pages import open_approvals
 from app.push.fleet_watch import FleetWatch
 from app.push.switchboard import Switchboard
 from app.switchboard_process import switchboard
@@ -77,11 +78,12 @@ def difference(before: Picture | None, now: Picture) -> dict[str, Any]:
 
 
 def with_navigation(paint: Paint) -> Paint:
-    """*paint*, and how many alerts fire, which stands in the navigation of every page."""
+    """*paint*, and how many alerts fire and approvals are open: both stand in the navigation of every page."""
 
     def painted() -> Picture:
         picture = paint()
-        return replace(picture, parts={**picture.parts, NAVIGATION: draw("alerts/count.html")})
+        own = {NAVIGATION: draw("alerts/count.html"), open_approvals.PART: open_approvals.part()}
+        return replace(picture, parts={**picture.parts, **own})
 
     return painted
 

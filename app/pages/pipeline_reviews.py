@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import render_template, request
 from flask.typing import ResponseReturnValue
 
-from app import deploys, pipelines, selectors, targets, text_difference
+from app import deploys, environments, pipelines, selectors, targets, text_difference
 from app.errors import InvalidInputError, SignalboxError
 from app.models import Pipeline
 from app.pages.pipelines import bp
@@ -48,6 +48,7 @@ def _page(pipeline: Pipeline, config_yaml: str, selector: str, version: int | No
         pipeline=pipeline,
         preview=found,
         version=version,
+        is_protected=environments.is_protected(pipeline.environment_id),
         runs=runs,
         selector=selector,
         problem=problem,

@@ -7,12 +7,21 @@ from dataclasses import dataclass, replace
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from app import access, action_batches, alerts, deploys, environments, pipelines, progress, taps
+from app import (
+    access,
+    action_batches,
+    alerts,
+    deploy_requests,
+    deploys,
+    environments,
+    pipelines,
+    progress,
+    taps,
+)
 from app import targets as target_previews
-from app.deploys import DeployOutcome
 from app.errors import ConflictError, InvalidInputError, SignalboxError
 from app.models import Pipeline
-from app.pages import flow, live, words
+from app.pages import flow, live
 from app.pages.live import Picture
 from app.starter_pipelines import STARTERS
 from app.switchboard_process import switchboard
@@ -80,7 +89,7 @@ def index() -> ResponseReturnValue:
 @bp.get("/<pipeline_id>")
 def show(pipeline_id: str) -> ResponseReturnValue:
     """The page as it is now."""
-    return _page(pipeline_id)
+    return page_of(pipeline_id)
 
 
 @bp.get("/<pipeline_id>/events")
@@ -100,11 +109,11 @@ def save(pipeline_id: str) -> ResponseReturnValue:
     """Save the draft; nothing reaches a node."""
     draft = Draft.from_request()
     try:
-        _save(pipeline_id, draft)
+        save_draft(pipeline_id, draft)
     except InvalidInputError as error:
-        return _page(pipeline_id, error, "The draft was not saved.", draft), error.status
+        return page_of(pipeline_id, error, "The draft was not saved.", draft), error.status
     except ConflictError as error:
-        return _overtaken(pipeline_id, error, draft)
+        return overtaken_page(pipeline_id, error, draft)
     flash("Saved the draft. Nodes go on with what was deployed.", "good")
     return redirect(url_for("pages.pipelines.show", pipeline_id=pipeline_id))
 
@@ -116,8 +125,8 @@ def preview(pipeline_id: str) -> ResponseReturnValue:
     try:
         found = target_previews.preview(pipeline_id, draft.node_selector)
     except InvalidInputError as error:
-        return _page(pipeline_id, error, "Nothing was saved.", draft), error.status
-    return _page(pipeline_id, draft=draft, typed=found)
+        return page_of(pipeline_id, error, "Nothing was saved.", draft), error.status
+    return page_of(pipeline_id, draft=draft, typed=found)
 
 
 @bp.get("/<pipeline_id>/targets")
@@ -144,65 +153,16 @@ def review(pipeline_id: str) -> ResponseReturnValue:
     """Save what stands in the form, and go on to what a deploy of it would do."""
     draft = Draft.from_request()
     try:
-        _save(pipeline_id, draft)
+        save_draft(pipeline_id, draft)
     except InvalidInputError as error:
         refusal = "The draft was not saved, and nothing was deployed."
-        return _page(pipeline_id, error, refusal, draft), error.status
+        return page_of(pipeline_id, error, refusal, draft), error.status
     except ConflictError as error:
-        return _overtaken(pipeline_id, error, draft)
+        return overtaken_page(pipeline_id, error, draft)
     # A change that was described before a refusal is not asked for again.
     return redirect(
         url_for("pages.pipelines.review_deploy", pipeline_id=pipeline_id, changelog=draft.changelog or None)
     )
-
-
-@bp.post("/<pipeline_id>/deploy")
-def deploy(pipeline_id: str) -> ResponseReturnValue:
-    """Deploy the draft that was looked at (its ``revision``); a form that holds a draft saves it first."""
-    draft = Draft.from_request()
-    has_draft = "config_yaml" in request.form
-    try:
-        if has_draft:
-            _save(pipeline_id, draft)
-    except InvalidInputError as error:
-        refusal = "The draft was not saved, and nothing was deployed."
-        return _page(pipeline_id, error, refusal, draft), error.status
-    except ConflictError as error:
-        return _overtaken(pipeline_id, error, draft)
-    made_from = None if has_draft else draft.revision or None
-    try:
-        outcome = deploys.deploy(pipeline_id, access.actor(), draft.changelog or None, made_from=made_from)
-    except (InvalidInputError, ConflictError) as error:
-        refusal = "The draft was saved, but nothing was deployed." if has_draft else "Nothing was deployed."
-        kept = replace(draft, revision="")
-        if not has_draft:
-            kept = replace(Draft.of(pipelines.get(pipeline_id)), changelog=draft.changelog)
-        return _page(pipeline_id, error, refusal, kept), error.status
-    return _told(pipeline_id, f"Deployed version {outcome.version}", outcome)
-
-
-@bp.post("/<pipeline_id>/rollback/<int:version>")
-def rollback(pipeline_id: str, version: int) -> ResponseReturnValue:
-    """Make a new version with the content of an old one, and deploy it."""
-    outcome = deploys.rollback(pipeline_id, version, access.actor())
-    return _told(
-        pipeline_id, f"Rolled back: version {outcome.version} has the content of version {version}", outcome
-    )
-
-
-@bp.post("/<pipeline_id>/undeploy")
-def undeploy(pipeline_id: str) -> ResponseReturnValue:
-    """Stop it everywhere."""
-    return _told(pipeline_id, "Undeployed", deploys.undeploy(pipeline_id, access.actor()))
-
-
-@bp.post("/<pipeline_id>/delete")
-def delete(pipeline_id: str) -> ResponseReturnValue:
-    """Delete a pipeline that is not deployed."""
-    name = pipelines.get(pipeline_id).name
-    pipelines.delete(pipeline_id, access.actor())
-    flash(f"Deleted the pipeline {name}.", "good")
-    return redirect(url_for("pages.pipelines.index"))
 
 
 def paint(pipeline_id: str, target_count: int | None) -> Picture:
@@ -213,6 +173,8 @@ def paint(pipeline_id: str, target_count: int | None) -> Picture:
     page = pipelines.versions(pipeline_id, limit=VERSIONS_SHOWN, content=False)
     is_other = pipelines.differs_from_wanted(pipeline_id)
     reporting = progress.count_reporting(pipeline_id)
+    is_protected = environments.is_protected(pipeline.environment_id)
+    waiting = deploy_requests.listing(pipeline_id=pipeline_id, is_open=True)
     parts = {
         **flow.parts(pipeline),
         "alerts": live.draw(
@@ -238,7 +200,10 @@ def paint(pipeline_id: str, target_count: int | None) -> Picture:
             has_any=bool(page.items),
             has_more=page.next_cursor is not None,
         ),
-        "end": live.draw("pipelines/end.html", pipeline=pipeline, reporting=reporting),
+        "end": live.draw(
+            "pipelines/end.html", pipeline=pipeline, reporting=reporting, is_protected=is_protected
+        ),
+        "requests": live.draw("pipelines/requests.html", requests=waiting.items),
     }
     for each in page.items:
         parts[f"version-{each.version}"] = live.draw(
@@ -274,7 +239,12 @@ def _painter(pipeline_id: str) -> live.Paint:
     return lambda: paint(pipeline_id, target_count)
 
 
-def _save(pipeline_id: str, draft: Draft) -> None:
+def save_draft(pipeline_id: str, draft: Draft) -> None:
+    """Make it what is saved.
+
+    :raises InvalidInputError: it cannot be saved.
+    :raises ConflictError: somebody has saved another one since it was looked at.
+    """
     pipelines.update(
         pipeline_id,
         access.actor(),
@@ -284,27 +254,13 @@ def _save(pipeline_id: str, draft: Draft) -> None:
     )
 
 
-def _overtaken(pipeline_id: str, error: ConflictError, draft: Draft) -> ResponseReturnValue:
+def overtaken_page(pipeline_id: str, error: ConflictError, draft: Draft) -> ResponseReturnValue:
     """What was typed, beside what somebody else has saved meanwhile; sent again it replaces that."""
-    html = _page(pipeline_id, error, "Nothing was saved.", replace(draft, revision=""), overtaken=True)
+    html = page_of(pipeline_id, error, "Nothing was saved.", replace(draft, revision=""), overtaken=True)
     return html, error.status
 
 
-def _told(pipeline_id: str, done: str, outcome: DeployOutcome) -> ResponseReturnValue:
-    """Back to the page, with a sentence that says how far the news has come already."""
-    told = f"{done} for {words.plural(outcome.targets, 'node')}, {outcome.pushed:,} of them told at once"
-    if outcome.targets == 0:
-        flash(f"{done}. No node matches, so nobody had to be told.", "busy")
-    elif outcome.push_error is not None:
-        flash(f"{told}. {outcome.push_error}", "busy")
-    elif outcome.pushed < outcome.targets:
-        flash(f"{told}; the others hear of it when they next ask.", "good")
-    else:
-        flash(f"{told}.", "good")
-    return redirect(url_for("pages.pipelines.show", pipeline_id=pipeline_id))
-
-
-def _page(
+def page_of(
     pipeline_id: str,
     problem: SignalboxError | None = None,
     refusal: str = "",

@@ -26,6 +26,8 @@ REMOVED = {
     "versionsKept": ("version",),
     "webhookDeliveryDays": ("webhook delivery", "webhook deliveries"),
     "alertDays": ("alert",),
+    "deployRequestDays": ("request to deploy", "requests to deploy"),
+    "endedTokenDays": ("API token",),
     "channelHistoryDays": ("entry on push channels", "entries on push channels"),
     "sessionIdleHours": ("session",),
     "sessionDays": ("session",),

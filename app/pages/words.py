@@ -50,6 +50,7 @@ SECTIONS = {
     "tail": "pipelines",
     "actions": "environments",
     "alert_rules": "alerts",
+    "approval": "approvals",
 }
 """Under which entry of the navigation the pages of a blueprint stand, where that is not its own."""
 

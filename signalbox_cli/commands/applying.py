@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from signalbox_cli import options, output
+from signalbox_cli import approval, options, output
 from signalbox_cli.access import Access, pass_access
 from signalbox_cli.client import Api, Row, path
 from signalbox_cli.commands.deploying import awaited, sentence
@@ -57,6 +57,7 @@ def apply(
 
     First everything is read and checked, and what will be done is shown; a broken file stops all of it. Doing it
     again changes nothing. With --prune, pipelines that no file names are undeployed and deleted, after a question.
+    In a protected environment deploys are asked for: --wait also waits until somebody else has approved them.
     """
     steps = plan(access, root, environment, prune, only_reads=dry_run)
     if kind == "table":
@@ -117,10 +118,18 @@ def _carry_out(
         done.append((each, answer))
         if kind == "table":
             click.echo(
-                printable(f"{row['name']} is deleted." if each.action == Action.PRUNE else _said(row, answer))
+                printable(
+                    f"{row['name']} is deleted."
+                    if each.action == Action.PRUNE and not _waits(answer)
+                    else _said(row, answer)
+                )
             )
         sys.stdout.flush()
     return done
+
+
+def _waits(answer: Row | None) -> bool:
+    return answer is not None and approval.asked(answer) is not None
 
 
 def _said(row: Row, answer: Row | None) -> str:
@@ -154,15 +163,19 @@ def _prune(api: Api, step: Step) -> tuple[Row, Row | None]:
     answer = None
     if row["wantedVersion"] is not None:
         answer = api.post(path("pipelines", row["id"], "undeploy"))
+        if _waits(answer):
+            return row, answer  # it can be deleted once that is approved
     api.delete(path("pipelines", row["id"]))
     return row, answer
 
 
 def _wait(api: Api, done: Sequence[tuple[Step, Row | None]], seconds: float) -> None:
+    requests = [request for _, answer in done if answer and (request := approval.asked(answer))]
     waiting: list[Awaited] = [
         awaited({"name": each.name, "environmentId": each.environment["id"]}, answer)
         for each, answer in done
-        if answer is not None
+        if answer is not None and not _waits(answer)
     ]
+    waiting += approval.wait(api, requests, seconds) if requests else []
     if waiting and not wait(api, waiting, seconds):
         raise Failure("Not every node runs what it should.")

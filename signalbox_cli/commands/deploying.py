@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from signalbox_cli import options, output
+from signalbox_cli import approval, options, output
 from signalbox_cli.access import Access, pass_access
 from signalbox_cli.client import Row, path
 from signalbox_cli.failures import Failure
@@ -58,6 +58,9 @@ def rollback(
 @click.command()
 @options.pipeline_argument
 @options.environment
+@click.option(
+    "--emergency", metavar="TEXT", help="As an admin, without anybody's approval: why it cannot wait."
+)
 @options.yes
 @options.wait
 @options.output_format
@@ -66,6 +69,7 @@ def undeploy(
     access: Access,
     pipeline: str,
     environment: str | None,
+    emergency: str | None,
     yes: bool,
     waits: bool,
     wait_seconds: float,
@@ -74,11 +78,14 @@ def undeploy(
     """Take it off every node; its draft and versions stay."""
     row = access.pipeline(pipeline, environment)
     options.confirm(f"Take {row['name']} off every node that runs it?", yes)
-    _act(access, row, "undeploy", {}, wait_seconds if waits else None, kind)
+    _act(access, row, "undeploy", {"emergency": emergency}, wait_seconds if waits else None, kind)
 
 
 def sentence(row: Row, answer: Row) -> str:
     """What a deploy, a rollback or an undeploy has set going."""
+    request = approval.asked(answer)
+    if request is not None:
+        return approval.sentence(request)
     what = (
         f"{row['name']} is version {answer['version']}"
         if answer["version"]
@@ -102,5 +109,11 @@ def _act(
 ) -> None:
     answer = access.api.post(path("pipelines", row["id"], act), body)
     output.show(answer, kind, lambda: click.echo(output.printable(sentence(row, answer))))
-    if wait_seconds is not None and not wait(access.api, [awaited(row, answer)], wait_seconds):
+    if wait_seconds is None:
+        return
+    request = approval.asked(answer)
+    deploys = (
+        [awaited(row, answer)] if request is None else approval.wait(access.api, [request], wait_seconds)
+    )
+    if not wait(access.api, deploys, wait_seconds):
         raise Failure(f"{row['name']} is not as it should be on every node.")

@@ -145,6 +145,11 @@ def _furnish(app: Flask, script: Script, name: str) -> dict[str, str]:
     tap = Tap(new_id(), own, node, pipeline_id, "made")
     with app.app_context():
         assert taps._taps().open(tap)  # no node is connected here, so none can be asked for
+    for protected in (True, False):
+        succeeded(script.call("PATCH", f"/environments/{own}", {"protected": protected}), 200)
+        if protected:
+            asked = script.post(f"/pipelines/{pipeline_id}/deploy", {"changelog": f"{name}-asked"}, 202)
+    token = script.post("/api-tokens", {"name": f"{name}-token", "role": "viewer", "environmentId": own})
     hook = {"name": f"{name}-hook", "url": "https://hooks.example/", "events": ["node.back"]}
     webhook = script.post("/webhooks", {**hook, "environmentId": own})
     rule = {"name": f"{name}-rule", "kind": "pipeline_failed", "environmentId": own}
@@ -160,6 +165,8 @@ def _furnish(app: Flask, script: Script, name: str) -> dict[str, str]:
         "sample_id": sample["requestId"],
         "tap_id": tap.request_id,
         "webhook_id": webhook["id"],
+        "deploy_request_id": asked["deployRequest"]["id"],
+        "api_token_id": token["id"],
         "delivery_id": script.post(f"/webhooks/{webhook['id']}/test", status=202)["deliveryId"],
         "name": f"{name}-secret",
         "which": "draft",

@@ -120,6 +120,9 @@ EDITORS = {
     "pipelines.deploy",
     "pipelines.undeploy",
     "pipelines.rollback",
+    "deploy_requests.approve",
+    "deploy_requests.reject",
+    "deploy_requests.cancel",
     "samples.ask",
     "taps.start",
     "taps.events",
@@ -138,6 +141,10 @@ ADMINS = {
     "accounts.update",
     "adoption.listing",
     "adoption.adopt",
+    "api_tokens.create",
+    "api_tokens.listing",
+    "api_tokens.revoke",
+    "api_tokens.show",
     "environments.create",
     "environments.update",
     "environments.delete",
@@ -195,6 +202,7 @@ def test_a_token_of_one_environment_sees_and_touches_only_that_one(app: Flask, s
     ids = {}
     hook = {"name": "h", "url": "https://hooks.example/", "events": ["node.back"]}
     rule = {"name": "r", "kind": "pipeline_failed"}
+    token = {"name": "t", "role": "viewer"}
     for each in (own, other):
         pipeline = script.post("/pipelines", {"environmentId": each, "name": "p", "configYaml": YAML})["id"]
         (agent,) = enroll(script, each, "n")
@@ -210,6 +218,8 @@ def test_a_token_of_one_environment_sees_and_touches_only_that_one(app: Flask, s
         tap = Tap(new_id(), each, node, pipeline, "made")
         with app.app_context():
             assert taps._taps().open(tap)  # no node is connected here, so none can be asked for
+        succeeded(script.call("PATCH", f"/environments/{each}", {"protected": True}), 200)
+        asked = script.post(f"/pipelines/{pipeline}/deploy", status=202)
         ids[each] = {
             "environments": each,
             "pipelines": pipeline,
@@ -222,6 +232,8 @@ def test_a_token_of_one_environment_sees_and_touches_only_that_one(app: Flask, s
             "webhooks": script.post("/webhooks", {**hook, "environmentId": each})["id"],
             "alert-rules": script.post("/alert-rules", {**rule, "environmentId": each})["id"],
             "alerts": firing(app, each),
+            "deploy-requests": asked["deployRequest"]["id"],
+            "api-tokens": script.post("/api-tokens", {**token, "environmentId": each})["id"],
         }
     limited = make_script(app, "admin", own)
 
@@ -237,8 +249,9 @@ def test_a_token_of_one_environment_sees_and_touches_only_that_one(app: Flask, s
     for kind in ("pipelines", "nodes"):
         assert limited.get(f"/{kind}", environmentId=other)["items"] == []
     assert {entry["environmentId"] for entry in limited.get("/audit")["items"]} == {own}
-    for kind in ("webhooks", "alert-rules", "alerts"):
+    for kind in ("webhooks", "alert-rules", "alerts", "deploy-requests"):
         assert [row["id"] for row in limited.get(f"/{kind}")["items"]] == [ids[own][kind]]
+    assert {row["environmentId"] for row in limited.get("/api-tokens")["items"]} == {own}
     refused(limited.call("POST", "/webhooks", hook), 403)
     refused(limited.call("POST", "/alert-rules", rule), 403)
     refused(limited.call("POST", "/environments", {"name": "third"}), 403)
@@ -276,6 +289,7 @@ BODIES = [
     ("POST", "/pipelines/{pipeline}/deploy", {"changelog": "c"}),
     ("POST", "/pipelines/{pipeline}/rollback", {"version": 1}),
     ("POST", "/alert-rules", {"name": "n", "kind": "node_unreachable", "severity": "info"}),
+    ("POST", "/api-tokens", {"name": "n", "role": "viewer", "mayApprove": True}),
     ("PATCH", "/settings", {"pollIntervalMs": 1, "idleHeartbeatIntervalMs": 1}),
 ]
 NOT_OBJECTS = [b"{", b"[]", b'"x"', b"5", b"null", b"\xff\xfe{", b'{"a": NaN}', b"{'a': 1}", b"[" * 100_000]

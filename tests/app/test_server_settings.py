@@ -34,6 +34,9 @@ ALL = {
     "sessionIdleHours": 12,
     "sessionDays": 14,
     "alertDays": 90,
+    "deployRequestHours": 24,
+    "deployRequestDays": 180,
+    "endedTokenDays": 90,
     "unseenNodeDays": 0,
 }
 

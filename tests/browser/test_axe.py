@@ -6,6 +6,7 @@ Also where something is broken, and on the page of each error; a fresh server's 
 import base64
 import uuid
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from flask import abort
@@ -56,6 +57,9 @@ PAGES = {
     "pages.accounts.index": "/accounts",
     "pages.accounts.show": "/accounts/{account}",
     "pages.account_sessions.index": "/accounts/{account}/sessions",
+    "pages.approvals.index": "/approvals",
+    "pages.approval.show": "/approvals/{request}",
+    "pages.tokens.index": "/tokens",
     "pages.settings.index": "/settings",
     "pages.account.index": "/account",
 }
@@ -114,9 +118,17 @@ def filled(operator: Operator, server: Server) -> dict[str, str]:
     account = operator.call("POST", "/accounts", ann)["id"]
     wanted_rule = {"name": "axe", "kind": "pipeline_failed", "environmentId": environment, "forSeconds": 0}
     rule = operator.call("POST", "/alert-rules", wanted_rule)["id"]
+    operator.call("PUT", f"/pipelines/{pipeline}", {"configYaml": YAML + "# another\n"})
+    protected = f"/environments/{environment}"
+    operator.call("PATCH", protected, {"protected": True})
+    request = operator.deploy(pipeline, "what is asked for")["deployRequest"]["id"]
+    other = AgentByHand(server.url)  # so that it reaches other nodes than when it was asked
+    other.enroll(operator.enrollment_token(environment), "edge-02")
+    expires = (datetime.now(UTC) + timedelta(days=2)).isoformat()
+    operator.call("POST", "/api-tokens", {"name": "axe", "role": "viewer", "expiresAt": expires})
     return {
         "node": agent.node_id, "environment": environment, "pipeline": pipeline, "batch": batch, "sample": sample,
-        "webhook": webhook, "account": account, "rule": rule,
+        "webhook": webhook, "request": request, "account": account, "rule": rule,
     }  # fmt: skip
 
 

@@ -8,10 +8,12 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from app import access, accounts, alert_drafts, alert_rules, webhooks
+from app import access, accounts, alert_drafts, alert_rules, deploy_or_ask, environments, webhooks
 from app.access_rules import PUBLIC
+from app.approvals import Party
 from app.audit import COMMAND_LINE
 from app.database import db
+from app.deploy_requests import RequestRow
 from app.ids import new_id
 from tests.app.pages.conftest import Make, SignIn, enroll
 from tests.app.pages.test_errors import take_database_away
@@ -85,8 +87,11 @@ def test_every_page_works_without_redis(
         hook, _ = webhooks.create("h", "https://hooks.example/", ["node.back"], COMMAND_LINE)
         account_id = account_id_of("admin@example.org")
         rule = alert_rules.create(alert_drafts.STARTERS["failed"], COMMAND_LINE)
+        environments.update(environment_id, COMMAND_LINE, protected=True)
+        asked = deploy_or_ask.deploy(pipeline_id, Party(COMMAND_LINE, "token:t"))
+        assert isinstance(asked, RequestRow)
     named = {
-        "webhook": hook.id, "account": account_id, "rule": rule.id,
+        "webhook": hook.id, "account": account_id, "rule": rule.id, "request": asked.request.id,
         "node": node_id, "environment": environment_id, "pipeline": pipeline_id,
         "batch": batch.rpartition("/")[2], "sample": sample.rpartition("/")[2],
     }  # fmt: skip
@@ -109,9 +114,8 @@ def test_every_page_works_without_redis(
 
 def every_answer(client: FlaskClient) -> dict[str, tuple[int, str]]:
     """Status and text of each page, of its stream, and of some of the APIs, by its address."""
-    some = dict.fromkeys(
-        ("node", "environment", "pipeline", "batch", "sample", "webhook", "account", "rule"), new_id()
-    )
+    kinds = ("node", "environment", "pipeline", "batch", "sample", "webhook", "account", "rule", "request")
+    some = dict.fromkeys(kinds, new_id())
     addresses = [address.format(**some) for address in PAGES.values()]
     addresses += ["/events", "/rows", f"/pipelines/{new_id()}/events", "/sign-in", "/setup"]
     addresses += ["/api/v1/nodes", "/api/v1/environments", "/api/agent/config"]

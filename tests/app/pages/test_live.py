@@ -125,7 +125,8 @@ def test_the_rows_for_polling_are_those_of_the_page(app: Flask, sign_in: SignIn,
     assert rows is not None
     assert rows["lists"] == {"nodes": [f"node-{node_id}"]}
     assert set(rows["parts"]) == {
-        "counts", "empty", "paging", "all-matching", "steps", f"node-{node_id}", "alerts-count"
+        "counts", "empty", "paging", "all-matching", "steps", f"node-{node_id}", "alerts-count",
+        "open-approvals",
     }  # fmt: skip
     page = TOKEN.sub("", visitor.get("/").text)
     for part in rows["parts"].values():

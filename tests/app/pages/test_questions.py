@@ -9,10 +9,12 @@ from sqlalchemy import update
 
 from app import (
     account_admin,
+    accounts,
     alert_drafts,
     alert_rules,
     audit_log,
     certificate_store,
+    deploy_or_ask,
     deploys,
     environments,
     nodes,
@@ -21,9 +23,11 @@ from app import (
     server_settings,
     webhooks,
 )
+from app.approvals import Party
 from app.audit import COMMAND_LINE
 from app.clock import utc_now
 from app.database import transaction
+from app.deploy_requests import RequestRow
 from app.ids import first_id_at
 from app.models import Deployment, Node
 from tests.app.pages.conftest import YAML, SignIn, Visitor, enroll
@@ -190,7 +194,8 @@ DESTRUCTIVE = {
     "pages.pipelines.undeploy", "pages.pipelines.delete", "pages.nodes.revoke", "pages.nodes.delete",
     "pages.environments.end_token", "pages.environments.delete", "pages.environments.delete_secret",
     "pages.environments.delete_certificate", "pages.environments.rotate_token",
-    "pages.webhooks.delete", "pages.webhooks.new_secret", "pages.alert_rules.delete",
+    "pages.webhooks.delete", "pages.webhooks.new_secret", "pages.tokens.revoke", "pages.approval.cancel",
+    "pages.alert_rules.delete",
 }  # fmt: skip
 """Forms that stand behind a question on their own page."""
 ASKED = {
@@ -198,6 +203,7 @@ ASKED = {
     "pages.fleet_batches.perform", "pages.pipelines.deploy", "pages.pipelines.rollback",
     "pages.environments.put_secret", "pages.environments.put_certificate", "pages.account.end_others",
     "pages.account_sessions.end_all", "pages.accounts.enable", "pages.accounts.new_password", "pages.accounts.delete",
+    "pages.environments.protect", "pages.approval.approve", "pages.approval.reject",
 }  # fmt: skip
 """Forms whose effect is said on a page before, or beside them."""
 HARMLESS = {
@@ -207,7 +213,7 @@ HARMLESS = {
     "pages.alert_rules.preview_changes", "pages.alert_rules.save", "pages.alert_rules.start",
     "pages.alerts.acknowledge",
     "pages.webhooks.create", "pages.webhooks.enable", "pages.webhooks.resend", "pages.webhooks.send_test",
-    "pages.webhooks.update", "pages.accounts.create", "pages.accounts.save",
+    "pages.webhooks.update", "pages.accounts.create", "pages.accounts.save", "pages.tokens.create",
     "pages.actions.restart", "pages.actions.retry", "pages.adoption.adopt", "pages.editor.check",
     "pages.environments.create", "pages.environments.rename", "pages.first_steps.hide", "pages.pipelines.create",
     "pages.pipelines.import_file", "pages.pipelines.preview", "pages.pipelines.review", "pages.pipelines.save",
@@ -241,11 +247,17 @@ def test_forms_that_end_something_stand_behind_a_question(
         deploys.deploy(other, COMMAND_LINE)
         rule = alert_rules.create(alert_drafts.STARTERS["failed"], COMMAND_LINE)
         hook, _ = webhooks.create("h", "https://hooks.example/", ["node.back"], COMMAND_LINE)
+        accounts.create_api_token("t", COMMAND_LINE)
+        environments.update(environment_id, COMMAND_LINE, protected=True)
+        asked_for = deploy_or_ask.undeploy(other, Party(COMMAND_LINE, "token:t"))
+        assert isinstance(asked_for, RequestRow)
+        environments.update(environment_id, COMMAND_LINE, protected=False)
     seen = set()
     for page in (
         f"/pipelines/{pipeline_id}", f"/pipelines/{other}", f"/nodes/{node_id}", f"/environments/{environment_id}",
         f"/environments/{empty}", f"/environments/{environment_id}/secrets", "/environments",
         f"/webhooks/{hook.id}", f"/alerts/rules/{rule.id}",
+        "/tokens", f"/approvals/{asked_for.request.id}",
     ):  # fmt: skip
         for endpoint, before in destructive_forms(app, visitor.client, page):
             seen.add(endpoint)

@@ -63,7 +63,7 @@ def test_the_form_asks_and_the_page_shows_what_came(
     assert ".message" in page
     assert "data-events" not in page, "what has ended changes no more"
     parts = visitor.get(f"{location}/rows").get_json()["parts"]
-    assert set(parts) == {"summary", "component-0", "alerts-count"}
+    assert set(parts) == {"summary", "component-0", "alerts-count", "open-approvals"}
 
     location = ask(visitor, pipeline_id, components="out")
     failed = sample_results.ReportedResult(
