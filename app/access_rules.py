@@ -201,6 +201,7 @@ RULES: Final[dict[str, Rule]] = {
     "pages.approvals.index": Rule("viewer", Scope.ANYWHERE),
     "pages.approvals.rows": Rule("viewer", Scope.ANYWHERE),
     "pages.audit.export": Rule("viewer", Scope.ANYWHERE),
+    "pages.api_docs.index": Rule("viewer", Scope.SIGNED_IN),
     "pages.audit.index": Rule("viewer", Scope.ANYWHERE),
     "pages.editor.check": Rule("editor", Scope.ANYWHERE),
     "pages.editor.completions": Rule("editor", Scope.ANYWHERE),

@@ -27,11 +27,12 @@ from sqlalchemy.orm import Session
 
 from app.clock import rfc3339
 from app.database import db, snapshot, transaction
-from app.errors import InvalidInputError, NotFoundError
+from app.errors import NotFoundError
 from app.heartbeat_body import ReportedPipeline
 from app.ids import is_id
 from app.many_ids import is_there
 from app.models import Deployment, DeploymentNode, Node, Pipeline
+from app.paging import decode_cursor, encode_cursor
 
 OVERTAKEN_AT_ONCE = 3
 NODES_A_STEP = 500
@@ -46,10 +47,7 @@ def report(deployment_id: str, limit: int = 100, cursor: str | None = None) -> d
     deployment = db.session.get(Deployment, deployment_id)
     if deployment is None:
         raise NotFoundError("There is no such deployment.")
-    if cursor is not None and not cursor.isalnum():
-        raise InvalidInputError(
-            "The cursor is not one of this list.", [{"field": "cursor", "message": "unknown"}]
-        )
+    last = decode_cursor(cursor, 1)[0] if cursor is not None else ""
     times = db.session.execute(
         select(DeploymentNode.nudged_at, DeploymentNode.fetched_at, DeploymentNode.running_at).where(
             DeploymentNode.deployment_id == deployment_id, DeploymentNode.nudged_at.is_not(None)
@@ -57,7 +55,7 @@ def report(deployment_id: str, limit: int = 100, cursor: str | None = None) -> d
     ).all()
     query = (
         select(DeploymentNode)
-        .where(DeploymentNode.deployment_id == deployment_id, DeploymentNode.node_id > (cursor or ""))
+        .where(DeploymentNode.deployment_id == deployment_id, DeploymentNode.node_id > last)
         .order_by(DeploymentNode.node_id)
         .limit(limit + 1)
     )
@@ -83,7 +81,7 @@ def report(deployment_id: str, limit: int = 100, cursor: str | None = None) -> d
                 }
                 for node in nodes[:limit]
             ],
-            "nextCursor": nodes[limit - 1].node_id if len(nodes) > limit else None,
+            "nextCursor": encode_cursor(nodes[limit - 1].node_id) if len(nodes) > limit else None,
         },
     }
 

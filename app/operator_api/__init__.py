@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Flask
+from flask import Blueprint, Flask, Response, current_app, request
 
 from app.extensions import csrf
 from app.operator_api import (
@@ -52,10 +52,23 @@ MODULES = (
 )
 
 
+def _options() -> Response | None:
+    """Which methods this very address takes: werkzeug would add those of addresses with a parameter in its place."""
+    rule = request.url_rule
+    if request.method != "OPTIONS" or rule is None:
+        return None
+    response = Response()
+    for other in current_app.url_map.iter_rules():
+        if other.rule == rule.rule:
+            response.allow.update(other.methods or ())
+    return response
+
+
 def init_app(app: Flask) -> None:
     """Register the routes. Tokens travel in a header, so there is nothing for CSRF protection to do."""
     blueprint = Blueprint("operator_api", __name__, url_prefix="/api/v1")
     blueprint.before_request(rate_limits.count)
+    blueprint.before_request(_options)
     blueprint.after_request(rate_limits.tell)
     for module in MODULES:
         blueprint.register_blueprint(module.blueprint)

@@ -167,7 +167,8 @@ def _query_parameters(model: type[BaseModel] | None) -> Iterator[Json]:
     schema = _clean(model.model_json_schema(by_alias=True))
     for name, own in schema["properties"].items():
         given = next((each for each in own.get("anyOf", ()) if each != {"type": "null"}), own)
-        parameter = {"name": name, "in": "query", "schema": dict(given)}
+        # An empty one counts as absent.
+        parameter: Json = {"name": name, "in": "query", "allowEmptyValue": True, "schema": dict(given)}
         if "description" in given:
             parameter["description"] = parameter["schema"].pop("description")
         yield parameter
@@ -242,10 +243,13 @@ def _refusal(status: int, sentence: str) -> Json:
         "error": sentence,
     }
     named = ["RateLimit", "RateLimit-Policy"] if status not in (401, 403) else []
-    named += {412: ["ETag"], 429: ["Retry-After"], 503: ["Retry-After"]}.get(status, [])
+    named += {429: ["Retry-After"], 503: ["Retry-After"]}.get(status, [])
+    headers = _headers(*named)
+    if status == 412:
+        headers["ETag"] = {"$ref": "#/components/headers/PresentETag"}
     response: Json = {
         "description": sentence,
-        "headers": _headers(*named),
+        "headers": headers,
         "content": {PROBLEM: {"schema": {"$ref": f"{SCHEMAS}Problem"}, "example": problem}},
     }
     return response

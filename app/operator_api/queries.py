@@ -62,6 +62,12 @@ Selector = Annotated[str, Field(json_schema_extra={"format": "label-selector"}, 
 EnvironmentId = Annotated[str, Field(description="Of this environment alone.")]
 
 
+NameCursor = Annotated[
+    str,
+    Field(json_schema_extra={"format": "name-cursor"}, description="The `nextCursor` of the page before."),
+]
+
+
 class Query(Wire):
     """Parameters of a query string; an empty one counts as absent, and unknown ones are ignored."""
 
@@ -82,6 +88,7 @@ class InEnvironment(Listing):
 class Nodes(InEnvironment):
     """``GET /nodes``."""
 
+    cursor: NameCursor | None = None
     status: Annotated[str, OneOf(fleet_filter.STATUSES, any_case=True)] | None = None
     connected: Flag | None = None
     label: Annotated[Selector, Field(description="Looks at all labels.")] | None = None
@@ -97,6 +104,7 @@ class Pipelines(InEnvironment):
 class Targets(Listing):
     """``GET /pipelines/{id}/targets``."""
 
+    cursor: NameCursor | None = None
     selector: Annotated[Selector, Field(description="In place of the draft's; empty: every node.")] | None = (
         None
     )
@@ -112,6 +120,7 @@ class Actions(Listing):
 class Logs(Listing):
     """``GET /nodes/{id}/logs``."""
 
+    cursor: NameCursor | None = None
     pipeline_id: Annotated[str, Field(description="Of this pipeline alone.")] | None = None
 
 

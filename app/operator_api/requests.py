@@ -37,6 +37,11 @@ def body(model: type[Model], most_bytes: int = MAX_BODY_BYTES) -> Model:
     # What is not known is not looked at: it is ignored, whatever it holds.
     known = {field.alias for field in model.model_fields.values()}
     value = {name: content for name, content in value.items() if name in known}
+    # To JSON 3.0 is the whole number 3.
+    value = {
+        name: int(content) if isinstance(content, float) and content.is_integer() else content
+        for name, content in value.items()
+    }
     for field, problem in _unstorable(value):
         raise InvalidInputError(
             f'The field "{field}" is not valid: {problem}.', [{"field": field, "message": problem}]

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic.alias_generators import to_camel
 from pydantic.config import JsonDict
 
 from agent.protocol import ActionType
+from app import server_settings
 from app.action_batches import MAX_NODES
 from app.action_wishes import MAX_SIGNATURE_CHARACTERS, Wish
 from app.approvals import MOST_COMMENT_CHARACTERS
@@ -72,7 +74,6 @@ BY_SELECTOR: JsonDict = {
 }
 
 MAX_GRANTS = 1000
-Interval = Annotated[int, Field(ge=1, le=2**31 - 1)]
 EnvironmentId = Annotated[str, Field(examples=[AN_ID])]
 Name = Annotated[str, text("name", "edge", most=100)]
 NodeName = Annotated[str, text("name", "edge-01", most=253)]
@@ -266,31 +267,42 @@ class NewSamples(Wire):
     limit: Annotated[int, Field(ge=1, le=MAX_EVENTS)] = DEFAULT_EVENTS
 
 
+def _setting(name: str) -> Any:
+    """The bounds and the meaning of a setting, as ``server_settings.TABLE`` has them."""
+    (each,) = (each for each in server_settings.TABLE if each.name == to_camel(name))
+    return Field(
+        ge=-(2**31),
+        le=2**31 - 1,
+        description=f"{each.help} In {each.unit}.",
+        json_schema_extra={"minimum": each.least, "maximum": each.most},
+    )
+
+
 class SettingsChanges(Changes):
     """``PATCH /settings``; units and bounds stand in ``server_settings.TABLE``."""
 
     model_config = example(pollIntervalMs=15000)
 
-    poll_interval_ms: Interval = 1
-    idle_poll_interval_ms: Interval = 1
-    heartbeat_interval_ms: Interval = 1
-    idle_heartbeat_interval_ms: Interval = 1
-    minute_metrics_hours: Interval = 1
-    hour_metrics_days: Interval = 1
-    day_metrics_days: Interval = 1
-    node_log_days: Interval = 1
-    sample_days: Interval = 1
-    deployment_days: Interval = 1
-    versions_kept: Interval = 1
-    channel_history_days: Interval = 1
-    webhook_delivery_days: Interval = 1
-    session_idle_hours: Interval = 1
-    session_days: Interval = 1
-    alert_days: Interval = 1
-    deploy_request_hours: Interval = 1
-    deploy_request_days: Interval = 1
-    ended_token_days: Interval = 1
-    unseen_node_days: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+    poll_interval_ms: Annotated[int, _setting("poll_interval_ms")] = 1
+    idle_poll_interval_ms: Annotated[int, _setting("idle_poll_interval_ms")] = 1
+    heartbeat_interval_ms: Annotated[int, _setting("heartbeat_interval_ms")] = 1
+    idle_heartbeat_interval_ms: Annotated[int, _setting("idle_heartbeat_interval_ms")] = 1
+    minute_metrics_hours: Annotated[int, _setting("minute_metrics_hours")] = 1
+    hour_metrics_days: Annotated[int, _setting("hour_metrics_days")] = 1
+    day_metrics_days: Annotated[int, _setting("day_metrics_days")] = 1
+    node_log_days: Annotated[int, _setting("node_log_days")] = 1
+    sample_days: Annotated[int, _setting("sample_days")] = 1
+    deployment_days: Annotated[int, _setting("deployment_days")] = 1
+    versions_kept: Annotated[int, _setting("versions_kept")] = 1
+    channel_history_days: Annotated[int, _setting("channel_history_days")] = 1
+    webhook_delivery_days: Annotated[int, _setting("webhook_delivery_days")] = 1
+    session_idle_hours: Annotated[int, _setting("session_idle_hours")] = 1
+    session_days: Annotated[int, _setting("session_days")] = 1
+    alert_days: Annotated[int, _setting("alert_days")] = 1
+    deploy_request_hours: Annotated[int, _setting("deploy_request_hours")] = 1
+    deploy_request_days: Annotated[int, _setting("deploy_request_days")] = 1
+    ended_token_days: Annotated[int, _setting("ended_token_days")] = 1
+    unseen_node_days: Annotated[int, _setting("unseen_node_days")] = 0
 
 
 class NewAction(Wire):

@@ -63,6 +63,10 @@ HEADERS: dict[str, Any] = {
         "required": True,
         "schema": {"type": "string", "pattern": '^"[0-9a-f]{16}([.][0-9a-f]{16})?"$'},
     },
+    "PresentETag": {
+        "description": "What it is now; not there where it does not exist.",
+        "schema": {"type": "string", "pattern": '^"[0-9a-f]{16}"$'},
+    },
     "RateLimit": {
         "description": "Requests that the token has left, and the seconds until it has all of them again.",
         "schema": {"type": "string", "pattern": '^"token";r=[0-9]+;t=[0-9]+$'},

@@ -62,6 +62,7 @@ PAGES = {
     "pages.tokens.index": "/tokens",
     "pages.settings.index": "/settings",
     "pages.account.index": "/account",
+    "pages.api_docs.index": "/docs/api?q=webhooks",
 }
 """By endpoint, an address at which the page has something to show. A new page needs a line here."""
 NO_PAGES = (".events", ".rows", ".export")
