@@ -44,9 +44,10 @@ soak-agent: environment
 soak-conformance: environment
 	@$(VENV)/bin/python -m bench.soak_conformance $(SECONDS)
 
-# Send ten thousand spoiled requests to the agent API (TRIES=… for more), and try fresh examples where tests have fixed ones.
+# Send ten thousand spoiled requests to the agent API (TRIES=… for more) and fifty of each operation to the operator API
+# (EXAMPLES=… for more), and try fresh examples where tests have fixed ones.
 fuzz: environment
-	@$(VENV)/bin/python -m bench.fuzz_agent_api $(TRIES) && $(VENV)/bin/python -m pytest -m hypothesis --hypothesis-profile=default
+	@$(VENV)/bin/python -m bench.fuzz_agent_api $(TRIES) && $(VENV)/bin/python -m bench.fuzz_operator_api $(EXAMPLES) && $(VENV)/bin/python -m pytest -m hypothesis --hypothesis-profile=default
 
 # Check the style.
 lint: environment

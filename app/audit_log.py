@@ -20,8 +20,8 @@ EVERY = ".*"
 """Ends the name of a family of actions: ``pipeline.*``."""
 CHUNK = 500
 """How many entries are in memory while the whole log is read."""
-EARLIEST, LATEST = 1970, 9998
-"""The years in which a moment can lie."""
+EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9998, 1, 1, tzinfo=UTC)
+"""Between which an entry's moment lies."""
 MOST_LOOKED_THROUGH = 2000
 """Entries among which the actions of some environments are looked for."""
 MOST_OF_A_NAME = 100
@@ -64,8 +64,8 @@ def read_moment(text: str | None, field: str) -> datetime | None:
     try:
         moment = datetime.fromisoformat(text)
         moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-        if EARLIEST <= moment.year <= LATEST:
-            return moment
+        # What lies before or behind all entries means the same, however far.
+        return min(max(moment, EARLIEST), LATEST)
     except (ValueError, OverflowError):
         pass
     message = "it is a moment such as 2026-01-31T12:00, in UTC"

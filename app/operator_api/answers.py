@@ -103,7 +103,7 @@ class Certificate(TypedDict):
     """A certificate or key file without its content."""
 
     name: str
-    filename: str
+    filename: Annotated[str, Field(examples=["client.pem"])]
     expiresAt: Annotated[Moment | None, Field(description="Of what expires first; null: nothing in it does.")]
     updatedAt: Moment
     usedBy: Annotated[list[Id], Field(description="Deployed pipelines that name it.")]

@@ -6,7 +6,7 @@ from typing import Any
 
 _PLACE = "#/components/schemas/"
 _OF_FORMATS = {"date-time": "2026-01-31T12:00:00.000Z"}
-_OF_TYPES: dict[str, Any] = {"string": "…", "integer": 1, "number": 1.5, "boolean": True, "null": None}
+_OF_TYPES: dict[str, Any] = {"string": "text", "integer": 1, "number": 1.5, "boolean": True, "null": None}
 
 
 def of(schema: dict[str, Any], schemas: dict[str, Any]) -> Any:

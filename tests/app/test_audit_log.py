@@ -50,7 +50,7 @@ def test_a_range_of_time_has_its_beginning_and_not_its_end(script: Script, envir
     assert [entry["detail"]["name"] for entry in after["items"]] == ["second"]
     assert "second" not in [entry["detail"].get("name") for entry in before["items"]]
     assert len(before["items"]) + len(after["items"]) == len(script.get("/audit")["items"])
-    for wrong in ("yesterday", "0001-01-01T00:00:00+14:00", "9999-12-31"):
+    for wrong in ("yesterday", "0001-01-01T00:00:00+14:00"):
         refused(script.call("GET", "/audit", since=wrong), 400, "since")
 
 
