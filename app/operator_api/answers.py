@@ -391,6 +391,23 @@ class PasswordSet(TypedDict):
     password: NotRequired[str]
 
 
+class AccountSession(TypedDict):
+    """Where somebody is signed in."""
+
+    id: str
+    method: str
+    address: str | None
+    userAgent: str | None
+    createdAt: Moment
+    lastSeenAt: Moment
+
+
+class SessionsEnded(TypedDict):
+    """How many sessions were ended."""
+
+    ended: int
+
+
 class TapAsked(TypedDict):
     """A live tail that was begun."""
 

@@ -160,6 +160,6 @@ def test_a_script_lists_and_ends_sessions(account: Account, script: Script) -> N
     assert script.call("DELETE", f"{address}/{rows[0]['id']}").status_code == 204
     refused(script.call("DELETE", f"{address}/{rows[0]['id']}"), 404)
     assert succeeded(script.call("DELETE", address), 200) == {"ended": 2}
-    assert script.get(address) == {"items": []}
+    assert script.get(address) == {"items": [], "nextCursor": None}
     for method in ("GET", "DELETE"):
         refused(script.call(method, "/accounts/nobody/sessions"), 404)
