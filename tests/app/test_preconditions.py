@@ -26,7 +26,10 @@ def resources(script: Script, environment_id: str, pipeline_id: str) -> dict[str
     succeeded(script.call("PUT", f"{place}/certificates/c", certificate), 200)
     webhook = script.post("/webhooks", HOOK)["id"]
     account = script.post("/accounts", {"email": "e@example.org", "role": "viewer"})["id"]
+    alert = {"name": "Pipeline failed", "kind": "pipeline_failed", "forSeconds": 60}
+    rule = script.post("/alert-rules", alert)["id"]
     return {
+        "alert_rules.show": (f"/alert-rules/{rule}", "PATCH", {"enabled": False}),
         "accounts.show": (f"/accounts/{account}", "PATCH", {"role": "editor"}),
         "environments.show": (place, "PATCH", {"protected": True}),
         "nodes.show": (f"/nodes/{node}", "PATCH", {"labels": {"a": "b"}}),
@@ -108,7 +111,14 @@ def test_what_a_node_reports_stands_in_nobodys_way(script: Script, environment_i
 
 def test_a_delete_on_a_condition(script: Script, resources: dict[str, tuple[str, str, Any]]) -> None:
     """Of what is not as it was nothing is deleted."""
-    first = ("accounts.show", "webhooks.show", "secrets.secret", "secrets.certificate", "nodes.show")
+    first = (
+        "accounts.show",
+        "alert_rules.show",
+        "webhooks.show",
+        "secrets.secret",
+        "secrets.certificate",
+        "nodes.show",
+    )
     for name in (*first, "pipelines.show", "environments.show"):
         path, method, body = resources[name]
         read = etag(script, path)
@@ -157,6 +167,7 @@ def test_of_editors_who_race_one_wins(
 ) -> None:
     """Eight at once with one tag: one 200, seven 412, on both databases, whatever is edited."""
     changes: dict[str, Any] = {
+        "alert_rules.show": lambda number: {"name": f"n{number}"},
         "accounts.show": lambda number: {"role": "editor", "disabled": number % 2 == 0},
         "environments.show": lambda number: {"name": f"n{number}"},
         "nodes.show": lambda number: {"labels": {"n": str(number)}},
