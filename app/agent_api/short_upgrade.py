@@ -32,6 +32,7 @@ from app.errors import UnavailableError
 from app.failure_limits import FailureLimits
 from app.push import meters
 from app.push.connection import Connection
+from app.push.hangup import has_hung_up
 from app.push.redis_gate import RedisAwayError
 from app.push.switchboard import Switchboard, new_connection
 from app.push.worker import Worker
@@ -182,7 +183,8 @@ class ShortUpgrades:
         try:
             while self._waiting:
                 gevent.sleep(0)  # what has arrived in the same turn of the loop comes along
-                group, self._waiting = self._waiting[:AT_ONCE], self._waiting[AT_ONCE:]
+                some, self._waiting = self._waiting[:AT_ONCE], self._waiting[AT_ONCE:]
+                group = [handshake for handshake in some if not self._has_left(handshake)]
                 self._under_way = len(group)
                 try:
                     with self._app.app_context():
@@ -245,6 +247,16 @@ class ShortUpgrades:
         push_channel.bound(client)
         connection.fd = client.detach()
         worker.adopt(connection)
+
+    @staticmethod
+    def _has_left(handshake: Handshake) -> bool:
+        """Whether the agent waits no longer, as in a herd that comes faster than it is served."""
+        if not has_hung_up(handshake.socket.fileno()):
+            return False
+        handshake.socket.close()
+        handshake.socket = None
+        meters.REFUSALS.labels("gone").inc()
+        return True
 
     @staticmethod
     def _give_back(handshake: Handshake) -> None:

@@ -19,11 +19,11 @@ from gevent import monkey
 from agent.protocol import PONG_GRACE_SECONDS, REPLACED, CloseCode
 from app.push import frames, meters
 from app.push.connection import OUTBOX_DEADLINE_SECONDS, Connection, Outbox, OutboxFullError, Waiting
+from app.push.hangup import has_hung_up
 from app.push.messages import NO_RECEIPT, Message, Receipt
 
 # gevent takes epoll out of ``select``, so that its own loop is used. Ours hangs in that loop as one descriptor.
-_select = monkey.get_original("select", ["epoll", "EPOLLIN", "EPOLLOUT", "EPOLLRDHUP", "poll", "POLLRDHUP"])
-_epoll, _IN, _OUT, _RDHUP, _poll, _POLLRDHUP = _select
+_epoll, _IN, _OUT, _RDHUP = monkey.get_original("select", ["epoll", "EPOLLIN", "EPOLLOUT", "EPOLLRDHUP"])
 _socket = monkey.get_original("socket", "socket")
 
 KEEPALIVE_TURNS = {"ws": 25, "sse": 10}
@@ -233,15 +233,10 @@ class Hub:
             self.close(connection, CloseCode.NORMAL, REPLACED)
 
     def drop_if_over(self, connection: Connection) -> bool:
-        """Look whether the peer has gone before epoll says so, and drop *connection* if that is so (hazard 21).
-
-        As a peek (``MSG_PEEK``), except that it also sees an end behind bytes that nobody has read yet.
-        """
+        """Look whether the peer has gone before epoll says so, and drop *connection* if that is so (hazard 21)."""
         if connection.is_closed or connection.fd < 0:
             return connection.is_closed
-        poll = _poll()
-        poll.register(connection.fd, _POLLRDHUP)  # and a reset or hang-up, which are always told
-        if not poll.poll(0):
+        if not has_hung_up(connection.fd):
             return False
         self.drop(connection, "agent closed")
         return True

@@ -318,7 +318,9 @@ def _seen(answer: Any, scope: Scope) -> str:
 # ---- nothing of another environment ----
 
 
-TELLING = [f"there-{each}" for each in ("zone", "flow", "node", "agent", "hook", "secret", "change", "rule", "alert")]
+TELLING = [
+    f"there-{each}" for each in ("zone", "flow", "node", "agent", "hook", "secret", "change", "rule", "alert")
+]
 """What things of the other environment are called."""
 
 

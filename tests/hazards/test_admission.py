@@ -1,7 +1,9 @@
 """Who may open a push channel, and when: every refusal comes before the 101, with a sentence, and is counted."""
 
 import json
+import os
 import re
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -139,6 +141,27 @@ def test_a_full_worker_and_one_that_is_asked_too_fast_refuse_in_this_order(
     assert counted["rate"] == len(told)
     assert counted["full"] == 12
     assert counted["token"] >= 1
+
+
+def test_who_has_hung_up_before_the_answer_costs_neither_database_nor_claim(own_fleet: Fleet) -> None:
+    """A herd that comes faster than it is served and gives up would else be served long after, and for nothing."""
+    agents = own_fleet.agents(5)
+    url = f"{own_fleet.server.url}/api/agent/ws"
+    workers = own_fleet.server.worker_pids()
+    for pid in workers:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        for agent in agents:
+            client = WebSocketClient.dial(url)
+            client.send_bytes(upgrade_request(url, handshake_headers(url, agent.token)))
+            client.close()
+    finally:
+        for pid in workers:
+            os.kill(pid, signal.SIGCONT)
+    until(lambda: refusals(own_fleet).get("gone") == len(agents), what="all of them to be noticed")
+    log = own_fleet.server.log.read_text()
+    assert not [agent for agent in agents if f"channel opened node={agent.node_id}" in log]
+    assert refusal(agents[0]) is None, "it can dial again"
 
 
 def test_a_node_that_was_moved_or_revoked_while_its_socket_was_down_is_judged_anew(fleet: Fleet) -> None:
