@@ -20,7 +20,7 @@ from app.audit import Actor
 from app.clock import utc_now
 from app.database import DatabaseBusyError, snapshot, transaction
 from app.errors import NotFoundError
-from app.ids import new_id
+from app.ids import is_id, new_id
 from app.models import Account, AccountSession
 
 Method = Literal["password", "setup", "oidc", "recovery"]
@@ -139,7 +139,7 @@ def end(account_id: str, session_id: str, actor: Actor) -> None:
     """
 
     def work(session: Session) -> None:
-        found = session.get(AccountSession, session_id)
+        found = session.get(AccountSession, session_id) if is_id(session_id) else None
         if found is None or found.account_id != account_id:
             raise NotFoundError("There is no such session any more.")
         session.delete(found)
@@ -165,7 +165,7 @@ def end_all(account_id: str, actor: Actor, *, but: str | None = None) -> int:
     """
 
     def work(session: Session) -> int:
-        if session.get(Account, account_id) is None:
+        if not is_id(account_id) or session.get(Account, account_id) is None:
             raise NotFoundError("There is no such account.")
         count = remove(session, account_id, but=but)
         audit.record(session, actor, "account.sessions-end", subject_id=account_id, sessions=count)
