@@ -251,10 +251,18 @@ class Approval(Rejection):
 class NewApiToken(Wire):
     """``POST /api-tokens``."""
 
-    name: str
-    role: str
-    environment_id: str | None = None
-    expires_at: str | None = None
+    model_config = example(name="ci", role="editor", environmentId=AN_ID)
+
+    name: Name
+    role: RoleName
+    environment_id: Annotated[str, Field(description="Without: in all environments.")] | None = None
+    expires_at: (
+        Annotated[
+            str,
+            Field(json_schema_extra={"format": "date-time"}, description="In the future; without: never."),
+        ]
+        | None
+    ) = None
     may_approve: bool = False
 
 

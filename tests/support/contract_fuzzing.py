@@ -124,11 +124,12 @@ expected-statuses = [400, 401, 403, 404, 405, 406, 409, 412, 415, 422, 428, 429,
 
 # 400 says here that what is *there* cannot be used so, which no schema of the request can know: the draft does not
 # parse, the deployed version has no such component, the pipeline is in another environment; or, of a range of time,
-# that two moments do not belong together.
+# that two moments do not belong together, or one is past.
 [[operations]]
 include-operation-id = [
     "pipelines_deploy", "pipelines_rollback", "pipelines_update", "samples_ask", "taps_start",
     "actions_request_one", "actions_request_many", "history_metrics", "accounts_create", "accounts_update",
+    "api_tokens_create",
 ]
 [operations.checks.positive_data_acceptance]
 expected-statuses = ["2xx", "3xx", 400, 401, 403, 404, 409, 412, 422, 429, "5xx"]
