@@ -187,6 +187,7 @@ def prepare(opening: Request, node: AuthenticatedNode, transport: Transport) -> 
         meters.REFUSALS.labels(error.reason).inc()
         raise UnavailableError(error.sentence, retry_after=error.retry_after) from error
     g.connection = connection
+    _check_open()  # again, since the claim has waited: nobody accepts who then closes
     if transport == "ws" and not g.is_handed_over:
         opening.environ = _only_the_handshake(opening.environ)
 

@@ -229,6 +229,10 @@ class ShortUpgrades:
                 worker.give_up(connection)  # it may have been claimed all the same
             return
         opened = [pair for pair, is_admitted in zip(wanted, admitted, strict=True) if is_admitted]
+        if worker.draining:  # since they were taken: nobody accepts who then closes
+            for _, connection in opened:
+                worker.give_up(connection)
+            return
         for handshake, connection in opened:
             self._answer(handshake, connection, worker)
         meters.OPENED_TOGETHER.inc(len(opened))

@@ -18,8 +18,8 @@ from app.push.standing import Questions, Span
 EVERY_SECONDS = 0.05
 MANY = 100
 """So many nudges within one look are a fan-out: they are written down once it has passed, not beside it."""
-LATE_SECONDS = 1.0
-"""After so long they are, however many more are still coming."""
+LATE_SECONDS = 3.0
+"""After so long they are, however many more are still coming. A hundred thousand on two cores take two."""
 AGAIN_AFTER_SECONDS = 1.0
 MAX_WAITING = 50_000
 NODES_A_NOTICE = 1000

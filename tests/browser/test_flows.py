@@ -206,7 +206,7 @@ def test_settings_are_asked_about_audited_exported_and_one_signs_out(
     expect(other.get_by_label("Samples", exact=True)).to_have_value("8")
     page.get_by_role("link", name="Who changed what, and when").click()
     expect(page.get_by_role("row").nth(1)).to_contain_text("sampleDays 9 → 8")
-    page.get_by_role("link", name=email).first.click()
+    page.get_by_role("main").get_by_role("link", name=email).first.click()
     expect(page.get_by_label("Who")).to_have_value(email)
     with page.expect_download() as download:
         page.get_by_role("link", name="Export these as CSV").click()
