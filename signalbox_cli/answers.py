@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 from urllib.parse import urlsplit
 
 import requests
@@ -18,9 +18,13 @@ from signalbox_cli.failures import (
     UsageFailure,
 )
 
+Kind = TypeVar("Kind", bound=Failure)
+
 
 class LastingFailure(UnreachableFailure):
     """One that no other try will mend."""
+
+    is_lasting: ClassVar[bool] = True
 
 
 def content(response: requests.Response, url: str) -> Any:
@@ -49,7 +53,7 @@ def failure(response: requests.Response, url: str) -> Failure:
         sentence = body["error"]
     except (ValueError, TypeError, KeyError):
         if status in (502, 503, 504):
-            return _with_pause(UnreachableFailure(_away(url, status)), response)
+            return _with_pause(_perhaps_done(UnreachableFailure(_away(url, status)), status), response)
         return _another_program(response, url)
     sentence, details = str(sentence), _details(body.get("details"))
     match status:
@@ -67,9 +71,10 @@ def failure(response: requests.Response, url: str) -> Failure:
         case 404 | 410:
             return UnknownFailure(sentence, details)
         case 409 | 412:
-            return ConflictFailure(sentence, details)
+            # With a pause: the same request, by its key, is being done just now.
+            return _with_pause(ConflictFailure(sentence, details), response)
         case 429 | 502 | 503 | 504:
-            return _with_pause(UnreachableFailure(sentence, details), response)
+            return _with_pause(_perhaps_done(UnreachableFailure(sentence, details), status), response)
         case _ if status < 500:
             return UsageFailure(sentence, details)
         case _:
@@ -79,6 +84,14 @@ def failure(response: requests.Response, url: str) -> Failure:
 def another_program(url: str) -> Failure:
     """What it means that the content of an answer is not as the API's are."""
     return LastingFailure(f"{url} does not answer as Signalbox's API does. Is the address right?")
+
+
+def no_tag(url: str) -> Failure:
+    """What it means that an answer has no ``ETag`` where the API's have one."""
+    return LastingFailure(
+        f"An answer of {url} has no ETag, without which others' changes could be overwritten unseen: a proxy on the"
+        " way takes it out."
+    )
 
 
 def no_answer(error: Exception, url: str) -> Failure:
@@ -100,9 +113,14 @@ def no_answer(error: Exception, url: str) -> Failure:
         return LastingFailure(f"The name {host} is not known here. Is the address right: {url}?")
     if any(isinstance(each, ConnectionRefusedError) for each in chain):
         return UnreachableFailure(f"Nothing listens at {url}. Is the server running, and the port right?")
-    if isinstance(error, requests.exceptions.Timeout):
+    if isinstance(error, requests.exceptions.ConnectTimeout):
         return UnreachableFailure(f"{url} did not answer in time.")
-    return UnreachableFailure(f"The connection to {url} broke before an answer came.")
+    sentence = f"The connection to {url} broke before an answer came."
+    if isinstance(error, requests.exceptions.Timeout):
+        sentence = f"{url} did not answer in time."
+    failure = UnreachableFailure(sentence)
+    failure.may_be_done = True
+    return failure
 
 
 def _tls(text: str, url: str, host: str) -> str:
@@ -133,7 +151,13 @@ def _another_program(response: requests.Response, url: str) -> Failure:
     )
 
 
-def _with_pause(failure: UnreachableFailure, response: requests.Response) -> UnreachableFailure:
+def _perhaps_done(failure: UnreachableFailure, status: int) -> UnreachableFailure:
+    """A proxy's word that it lost the server says nothing of what that did."""
+    failure.may_be_done = status in (502, 504)
+    return failure
+
+
+def _with_pause(failure: Kind, response: requests.Response) -> Kind:
     text = response.headers.get("Retry-After", "")
     failure.retry_after = float(text) if text.isascii() and text.isdecimal() and len(text) < 9 else None
     return failure

@@ -1,14 +1,15 @@
 """The operator API as a client sees it: every call has a deadline, and what went wrong is a sentence.
 
-Only what changes nothing is sent again after a connection broke. What the server itself turned away before it did
-anything (``503`` or ``429`` with ``Retry-After``) is sent again whatever it was.
+After a connection broke, what changes nothing is sent again, and so is each ``POST``: its ``Idempotency-Key``, one
+for each thing that is meant, has the server do it once. What the server itself turned away before it did anything
+(``503`` or ``429`` with ``Retry-After``) is sent again whatever it was. What was read before it is changed is changed
+on the condition (``If-Match``) that it is still the same.
 """
 
 from __future__ import annotations
 
-import random
-import time
-from collections.abc import Iterator, Mapping
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,19 +18,15 @@ from urllib.parse import quote
 import requests
 
 from signalbox_cli import answers, version
-from signalbox_cli.failures import Failure, ServerFailure, UnreachableFailure
+from signalbox_cli.failures import ChangedFailure, ServerFailure, UnknownFailure, UnreachableFailure
+from signalbox_cli.retries import Tries
 
 ROOT = "/api/v1"
 PAGE_ROWS = 500
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 30.0
 MAX_TRIES = 4
-MAX_PAUSE_SECONDS = 20.0
-"""The longest pause before another try, whatever the server asks for."""
-FIRST_PAUSE_SECONDS = 0.25
 MAX_PAGES = 100_000
-PASSING = frozenset({429, 502, 503, 504})
-"""Answers that another try may not get."""
 
 Row = dict[str, Any]
 Query = Mapping[str, str | int | None]
@@ -50,6 +47,22 @@ class Place:
     ca_file: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One thing as it was read, on the condition of which it can be changed."""
+
+    what: str
+    """In words: ``the pipeline production/web``."""
+    row: Row
+    tag: str | None
+    """Its ``ETag``; ``None``: there was none of it, and *row* is empty."""
+
+    @property
+    def condition(self) -> dict[str, str]:
+        """The header that asks for it to be so still."""
+        return {"If-None-Match": "*"} if self.tag is None else {"If-Match": self.tag}
+
+
 class Api:
     """One server, with one token. Each method raises a ``Failure`` of the kind that the answer means."""
 
@@ -64,27 +77,54 @@ class Api:
         self._session.auth = self._sign
         # Not an attribute of the session: requests lets REQUESTS_CA_BUNDLE win over that.
         self._verify = place.ca_file if place.ca_file is not None else True
-        self._random = random.Random()
 
     def get(self, path: str, query: Query | None = None) -> Any:
         """The JSON of an answer."""
-        return self._json("GET", path, query=query)
+        return self._answer("GET", path, query=query)[0]
 
-    def post(self, path: str, body: object = None) -> Any:
-        """The JSON of an answer; ``None`` where it has none."""
-        return self._json("POST", path, {} if body is None else body)
+    def post(self, path: str, body: object = None, seen: Seen | None = None) -> Any:
+        """The JSON of an answer; ``None`` where it has none.
 
-    def put(self, path: str, body: object) -> Any:
+        :raises ChangedFailure: what was *seen*, if that is given, is not so any more; nothing was changed.
+        """
+        return self._answer("POST", path, {} if body is None else body, seen=seen)[0]
+
+    def put(self, path: str, body: object, seen: Seen | None = None) -> Any:
         """As ``post``."""
-        return self._json("PUT", path, body)
+        return self._answer("PUT", path, body, seen=seen)[0]
 
-    def patch(self, path: str, body: object) -> Any:
+    def patch(self, path: str, body: object, seen: Seen | None = None) -> Any:
         """As ``post``."""
-        return self._json("PATCH", path, body)
+        return self._answer("PATCH", path, body, seen=seen)[0]
 
-    def delete(self, path: str) -> None:
-        """Nothing is answered."""
-        self._json("DELETE", path)
+    def delete(self, path: str, seen: Seen | None = None) -> None:
+        """As ``post``; nothing is answered."""
+        self._answer("DELETE", path, seen=seen)
+
+    def see(self, path: str, what: str) -> Seen:
+        """One thing, to be changed on the condition that it stays so; *what* it is in words."""
+        return self._seen(what, *self._answer("GET", path))
+
+    def see_if_there(self, path: str, what: str) -> Seen:
+        """As ``see``; that it is not there is a condition too."""
+        try:
+            return self.see(path, what)
+        except UnknownFailure:
+            return Seen(what, {}, None)
+
+    def see_again(self, path: str, what: str, row: Row, fields: Iterable[str]) -> Seen:
+        """As ``see``, of what was read before as *row*.
+
+        :raises ChangedFailure: one of these *fields* is another by now, or there is none of it any more.
+        """
+        seen = self.see_if_there(path, what)
+        if seen.tag is None or any(seen.row[name] != row[name] for name in fields):
+            raise ChangedFailure(what)
+        return seen
+
+    def write(self, method: str, path: str, body: object, what: str, seen: Seen | None = None) -> Seen:
+        """Make (``POST``) or change (``PUT``, ``PATCH``) one thing, as ``post``; how it is afterwards."""
+        return self._seen(what, *self._answer(method, path, body, seen=seen))
 
     def rows(self, path: str, query: Query | None = None, most: int | None = None) -> Iterator[Row]:
         """Every row of a list, page after page, or the first *most*."""
@@ -130,23 +170,40 @@ class Api:
         """End its connections."""
         self._session.close()
 
-    def _json(self, method: str, path: str, body: object = None, query: Query | None = None) -> Any:
-        for left in reversed(range(self._tries)):
-            try:
-                response = self._once(method, path, body, query)
-                if response.ok and response.status_code < 300:
-                    return answers.content(response, self.place.url)
-                failure = answers.failure(response, self.place.url)
-                was_turned_away = response.status_code in (429, 503) and "Retry-After" in response.headers
-                may_pass = was_turned_away or (method == "GET" and response.status_code in PASSING)
-            except UnreachableFailure as error:
-                failure, may_pass = error, method == "GET" and not isinstance(error, answers.LastingFailure)
-            if not may_pass or left == 0:
-                raise failure
-            time.sleep(self._pause(failure, self._tries - left))
-        raise AssertionError("the last try raises")
+    def _seen(self, what: str, row: Row, tag: str | None) -> Seen:
+        if tag is None:
+            raise answers.no_tag(self.place.url)
+        return Seen(what, row, tag)
 
-    def _once(self, method: str, path: str, body: object, query: Query | None) -> requests.Response:
+    def _answer(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        query: Query | None = None,
+        seen: Seen | None = None,
+    ) -> tuple[Any, str | None]:
+        """The JSON of an answer and its ``ETag``, after as many tries as it takes."""
+        headers = dict(seen.condition) if seen is not None else {}
+        has_key = method == "POST"
+        if has_key:
+            headers["Idempotency-Key"] = uuid.uuid4().hex
+        tries = Tries(self._tries, reads=method == "GET", has_key=has_key)
+        while True:
+            try:
+                response = self._once(method, path, body, query, headers)
+            except UnreachableFailure as failure:
+                tries.pause(failure, None)
+                continue
+            if 200 <= response.status_code < 300:
+                return answers.content(response, self.place.url), response.headers.get("ETag")
+            if response.status_code == 412 and seen is not None:
+                raise ChangedFailure(seen.what)
+            tries.pause(answers.failure(response, self.place.url), response.status_code)
+
+    def _once(
+        self, method: str, path: str, body: object, query: Query | None, headers: Mapping[str, str]
+    ) -> requests.Response:
         given = {name: str(value) for name, value in (query or {}).items() if value is not None}
         with self._translating():
             return self._session.request(
@@ -154,16 +211,11 @@ class Api:
                 self.place.url + ROOT + path,
                 json=body,
                 params=given,
+                headers=headers,
                 timeout=self._timeout,
                 allow_redirects=False,
                 verify=self._verify,
             )
-
-    def _pause(self, failure: Failure, tried: int) -> float:
-        asked = failure.retry_after if isinstance(failure, UnreachableFailure) else None
-        if asked is not None:
-            return min(MAX_PAUSE_SECONDS, asked) * self._random.uniform(1.0, 1.25)
-        return self._random.uniform(0, FIRST_PAUSE_SECONDS * 2 ** (tried - 1))
 
     @contextmanager
     def _translating(self) -> Iterator[None]:

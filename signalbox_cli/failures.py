@@ -37,6 +37,8 @@ class Failure(click.ClickException):
     """Something that its reader can be told in a sentence or two; *details* are lines below it."""
 
     exit_code: ClassVar[int] = ExitCode.DIFFERS
+    retry_after: float | None = None
+    """What the server asked to wait, in seconds, if it did."""
 
     def __init__(self, sentence: str, details: Sequence[str] = ()) -> None:
         super().__init__(sentence)
@@ -56,10 +58,13 @@ class UsageFailure(Failure):
 
 
 class UnreachableFailure(Failure):
-    """No answer of a Signalbox server came; *retry_after* is what it asked to wait, in seconds, if it did."""
+    """No answer of a Signalbox server came."""
 
     exit_code: ClassVar[int] = ExitCode.UNREACHABLE
-    retry_after: float | None = None
+    is_lasting: ClassVar[bool] = False
+    """Whether no other try will mend it."""
+    may_be_done: bool = False
+    """Whether the server may have done what it was asked all the same."""
 
 
 class RefusedFailure(Failure):
@@ -78,6 +83,17 @@ class ConflictFailure(Failure):
     """The name is taken, or the thing is in use."""
 
     exit_code: ClassVar[int] = ExitCode.CONFLICT
+
+
+class ChangedFailure(ConflictFailure):
+    """Somebody has changed, made or removed what was to be changed since it was read; theirs was left."""
+
+    def __init__(self, what: str) -> None:
+        """*what*, in words: ``the pipeline production/web``."""
+        super().__init__(
+            f"Somebody has changed {what} since it was read for this. Run it again.",
+            ["Theirs was left as it is."],
+        )
 
 
 class NotApprovedFailure(Failure):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -34,8 +35,7 @@ def plan(access: Access, root: Path, environment: str | None, prune: bool, only_
     steps: list[Step] = []
     for manifest, place in places:
         assert place is not None
-        draft = by_name.get((place["id"], manifest.name))
-        steps.append(plans.step(manifest, place, draft, _deployed(api, draft)))
+        steps.append(_step(api, manifest, place, by_name.get((place["id"], manifest.name))))
     problems += _named_twice(steps)
     _refuse(problems)
     for each in steps:
@@ -43,7 +43,8 @@ def plan(access: Access, root: Path, environment: str | None, prune: bool, only_
             problems += _problems(api, each, only_reads)
     _refuse(problems)
     if prune:
-        steps += plans.prunes(environments, drafts, {(each.environment["id"], each.name) for each in steps})
+        kept = {(each.environment["id"], each.name) for each in steps}
+        steps += [_seen(api, each) for each in plans.prunes(environments, drafts, kept)]
     return steps
 
 
@@ -95,6 +96,22 @@ def _named_twice(steps: Iterable[Step]) -> list[Problem]:
 
 def _distinct(rows: Iterable[Row]) -> list[Row]:
     return list({row["id"]: row for row in rows}.values())
+
+
+def _step(api: Api, manifest: Manifest, place: Row, draft: Row | None) -> Step:
+    """One whose draft is read by itself where something is done to it: rows of a list have no tag."""
+    found = plans.step(manifest, place, draft, _deployed(api, draft))
+    if draft is None or found.action == Action.UNCHANGED:
+        return found
+    seen = _seen(api, found).seen
+    assert seen is not None
+    return plans.step(manifest, place, seen.row, _deployed(api, seen.row), seen)
+
+
+def _seen(api: Api, step: Step) -> Step:
+    assert step.draft is not None
+    seen = api.see(path("pipelines", step.draft["id"]), f"the pipeline {step.title}")
+    return replace(step, draft=seen.row, seen=seen)
 
 
 def _deployed(api: Api, draft: Row | None) -> Row | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from signalbox_cli.client import Row
+from signalbox_cli.client import Row, Seen
 from signalbox_cli.manifests import Manifest
 
 
@@ -63,6 +63,8 @@ class Step:
     saves: bool = False
     """Whether the draft is written."""
     deploys: bool = False
+    seen: Seen | None = None
+    """The draft with its tag, where something is done to it."""
 
     @property
     def title(self) -> str:
@@ -96,8 +98,10 @@ class Step:
         }
 
 
-def step(manifest: Manifest, environment: Row, draft: Row | None, deployed: Row | None) -> Step:
-    """What has to be done for one file; *deployed* is the version that nodes must run."""
+def step(
+    manifest: Manifest, environment: Row, draft: Row | None, deployed: Row | None, seen: Seen | None = None
+) -> Step:
+    """What has to be done for one file; *deployed* is the version that nodes must run, *seen* the draft's tag."""
     if draft is None:
         return Step(
             Action.CREATE, environment, manifest.name, "it does not exist", manifest, saves=True, deploys=True
@@ -117,7 +121,7 @@ def step(manifest: Manifest, environment: Row, draft: Row | None, deployed: Row 
         )
     else:
         action, reason = Action.UNCHANGED, f"version {deployed['version']}" if deployed else ""
-    return Step(action, environment, manifest.name, reason, manifest, draft, deployed, saves, deploys)
+    return Step(action, environment, manifest.name, reason, manifest, draft, deployed, saves, deploys, seen)
 
 
 def prunes(

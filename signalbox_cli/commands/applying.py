@@ -13,12 +13,15 @@ from signalbox_cli import approval, options, output
 from signalbox_cli.access import Access, pass_access
 from signalbox_cli.client import Api, Row, path
 from signalbox_cli.commands.deploying import awaited, sentence
-from signalbox_cli.failures import ExitCode, Failure
+from signalbox_cli.failures import ChangedFailure, ExitCode, Failure
 from signalbox_cli.output import colours, paint
 from signalbox_cli.plain_text import printable
 from signalbox_cli.planning import plan
 from signalbox_cli.plans import Action, Step, summary
 from signalbox_cli.waiting import Awaited, wait
+
+EDITED = ("name", "configYaml", "nodeSelector", "logLevel", "wantedVersion")
+"""What somebody may have made of a pipeline that is to be pruned."""
 
 _DIFFERENCE_COLOURS = {"+": "green", "-": "red", "@": "cyan"}
 
@@ -145,28 +148,45 @@ def _bring(api: Api, step: Step, changelog: str | None) -> tuple[Row, Row | None
         "nodeSelector": manifest.selector,
         "logLevel": manifest.log_level,
     }
-    if step.draft is None:
+    what = f"the pipeline {step.title}"
+    if step.seen is None:
         body |= {"environmentId": step.environment["id"], "name": manifest.name}
-        row: Row = api.post("/pipelines", body)
-    elif step.saves:
-        row = api.put(path("pipelines", step.draft["id"]), body)
+        seen = api.write("POST", "/pipelines", body, what)
     else:
-        row = step.draft
+        seen, where = step.seen, path("pipelines", step.seen.row["id"])
+        if step.deploys:
+            # No tag says what is deployed, so that the moment between this and the deploy stays open to others.
+            api.see_again(where, what, seen.row, ("wantedVersion",))
+        if step.saves:
+            seen = api.write("PUT", where, body, what, seen)
     if not step.deploys:
-        return row, None
-    return row, api.post(path("pipelines", row["id"], "deploy"), {"changelog": changelog})
+        return seen.row, None
+    try:
+        return seen.row, api.post(path("pipelines", seen.row["id"], "deploy"), {"changelog": changelog}, seen)
+    except ChangedFailure as failure:
+        if step.saves:
+            failure.details.append("Its draft had been written before that; it was not deployed.")
+        raise
 
 
 def _prune(api: Api, step: Step) -> tuple[Row, Row | None]:
-    row = step.draft
-    assert row is not None
+    seen = step.seen
+    assert seen is not None
+    where = path("pipelines", seen.row["id"])
     answer = None
-    if row["wantedVersion"] is not None:
-        answer = api.post(path("pipelines", row["id"], "undeploy"))
+    if seen.row["wantedVersion"] is not None:
+        # An undeploy takes no condition.
+        api.see_again(where, seen.what, seen.row, EDITED)
+        answer = api.post(f"{where}/undeploy")
         if _waits(answer):
-            return row, answer  # it can be deleted once that is approved
-    api.delete(path("pipelines", row["id"]))
-    return row, answer
+            return seen.row, answer  # it can be deleted once that is approved
+    try:
+        api.delete(where, seen)
+    except ChangedFailure as failure:
+        if answer is not None:
+            failure.details.append("It had been taken off its nodes before that; it was not deleted.")
+        raise
+    return seen.row, answer
 
 
 def _wait(api: Api, done: Sequence[tuple[Step, Row | None]], seconds: float) -> None:

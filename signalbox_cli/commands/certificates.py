@@ -56,7 +56,8 @@ def put(access: Access, name: str, file: Path, environment: str | None, kind: st
     """Make one of FILE, which is PEM, or replace it."""
     where = access.environment(environment)
     body = {"filename": file.name, "data": base64.b64encode(file.read_bytes()).decode()}
-    row = access.api.put(path("environments", where["id"], "certificates", name), body)
+    place = path("environments", where["id"], "certificates", name)
+    row = access.api.put(place, body, access.api.see_if_there(place, f"the certificate {name}"))
     output.show(row, kind, lambda: output.note(rotated(row, where)))
 
 
@@ -68,6 +69,7 @@ def put(access: Access, name: str, file: Path, environment: str | None, kind: st
 def delete(access: Access, name: str, environment: str | None, yes: bool) -> None:
     """Remove one that no deployed pipeline uses."""
     where = access.environment(environment)
+    seen = access.api.see(path("environments", where["id"], "certificates", name), f"the certificate {name}")
     options.confirm(f"Delete the certificate {name} of {where['name']}?", yes)
-    access.api.delete(path("environments", where["id"], "certificates", name))
+    access.api.delete(path("environments", where["id"], "certificates", name), seen)
     output.note(f"{name} is deleted.")

@@ -74,8 +74,9 @@ def create(access: Access, name: str, protected: bool, kind: str) -> None:
 def delete(access: Access, environment: str, yes: bool) -> None:
     """Delete one that has neither nodes nor pipelines."""
     row = names.environment(access.api, environment)
-    options.confirm(f"Delete the environment {row['name']}?", yes)
-    access.api.delete(path("environments", row["id"]))
+    seen = access.api.see(path("environments", row["id"]), f"the environment {row['name']}")
+    options.confirm(f"Delete the environment {seen.row['name']}?", yes)
+    access.api.delete(path("environments", row["id"]), seen)
     output.note(f"{row['name']} is deleted.")
 
 

@@ -13,6 +13,8 @@ from signalbox_cli.client import Row, path
 from signalbox_cli.failures import Failure, UsageFailure
 
 MAX_NAMED = 5
+EDITED = ("name", "operatorLabels", "environmentId")
+"""What somebody may have changed of a node that was chosen by it."""
 
 
 @click.group()
@@ -70,7 +72,9 @@ def _change(
     failures = []
     for row in rows:
         try:
-            access.api.patch(path("nodes", row["id"]), {"maintenanceMode": wanted})
+            # Read only now, since the list of a large fleet is read at once, and has no tags.
+            seen = access.api.see_again(path("nodes", row["id"]), f"the node {row['name']}", row, EDITED)
+            access.api.patch(path("nodes", row["id"]), {"maintenanceMode": wanted}, seen)
         except Failure as failure:
             failures.append((row["name"], failure))
     output.note(

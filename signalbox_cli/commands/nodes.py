@@ -6,7 +6,7 @@ import click
 
 from signalbox_cli import options, output
 from signalbox_cli.access import Access, pass_access
-from signalbox_cli.client import Row, path
+from signalbox_cli.client import Row, Seen, path
 from signalbox_cli.failures import UsageFailure
 
 STATUSES = ("UNKNOWN", "UNREACHABLE", "HEALTHY", "BEHIND", "FAILED", "MAINTENANCE", "REVOKED")
@@ -140,8 +140,8 @@ def show(access: Access, node: str, environment: str | None, kind: str) -> None:
 @pass_access
 def label(access: Access, node: str, changes: tuple[str, ...], environment: str | None, kind: str) -> None:
     """Set labels (zone=a) and remove them (zone-); others stay."""
-    row = access.node(node, environment)
-    labels = dict(row["operatorLabels"])
+    seen = _seen(access, node, environment)
+    labels = dict(seen.row["operatorLabels"])
     for change in changes:
         key, equals, value = change.partition("=")
         if equals and key:
@@ -150,7 +150,7 @@ def label(access: Access, node: str, changes: tuple[str, ...], environment: str 
             labels.pop(change[:-1], None)
         else:
             raise UsageFailure(f"{change} is no change of a label: zone=a sets one, zone- removes one.")
-    row = access.api.patch(path("nodes", row["id"]), {"labels": labels})
+    row = access.api.patch(path("nodes", seen.row["id"]), {"labels": labels}, seen)
     output.show(row, kind, lambda: output.table([row], COLUMNS, ""))
 
 
@@ -162,7 +162,8 @@ def label(access: Access, node: str, changes: tuple[str, ...], environment: str 
 @pass_access
 def rename(access: Access, node: str, name: str, environment: str | None, kind: str) -> None:
     """Give it another name."""
-    row = access.api.patch(path("nodes", access.node(node, environment)["id"]), {"name": name})
+    seen = _seen(access, node, environment)
+    row = access.api.patch(path("nodes", seen.row["id"]), {"name": name}, seen)
     output.show(row, kind, lambda: output.table([row], COLUMNS, ""))
 
 
@@ -203,7 +204,12 @@ def revoke(access: Access, node: str, environment: str | None, yes: bool) -> Non
 @pass_access
 def delete(access: Access, node: str, environment: str | None, yes: bool) -> None:
     """Forget it; its token ends."""
+    seen = _seen(access, node, environment)
+    options.confirm(f"Delete the node {seen.row['name']}?", yes)
+    access.api.delete(path("nodes", seen.row["id"]), seen)
+    output.note(f"{seen.row['name']} is deleted.")
+
+
+def _seen(access: Access, node: str, environment: str | None) -> Seen:
     row = access.node(node, environment)
-    options.confirm(f"Delete the node {row['name']}?", yes)
-    access.api.delete(path("nodes", row["id"]))
-    output.note(f"{row['name']} is deleted.")
+    return access.api.see(path("nodes", row["id"]), f"the node {row['name']}")

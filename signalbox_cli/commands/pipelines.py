@@ -161,8 +161,9 @@ def delete(access: Access, pipeline: str, environment: str | None, yes: bool) ->
         raise ConflictFailure(
             f"{row['name']} is deployed. Take it off first: signalbox undeploy {row['name']}"
         )
-    options.confirm(f"Delete the pipeline {row['name']} with all its versions?", yes)
-    access.api.delete(path("pipelines", row["id"]))
+    seen = access.api.see(path("pipelines", row["id"]), f"the pipeline {row['name']}")
+    options.confirm(f"Delete the pipeline {seen.row['name']} with all its versions?", yes)
+    access.api.delete(path("pipelines", row["id"]), seen)
     output.note(f"{row['name']} is deleted.")
 
 

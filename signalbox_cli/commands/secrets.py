@@ -49,6 +49,7 @@ def put(access: Access, name: str, keep_newline: bool, environment: str | None, 
     told at once.
     """
     where = access.environment(environment)
+    seen = access.api.see_if_there(path("environments", where["id"], "secrets", name), f"the secret {name}")
     if sys.stdin.isatty():
         value = click.prompt(f"Value of {name}", hide_input=True, confirmation_prompt=True, err=True)
     else:
@@ -60,7 +61,7 @@ def put(access: Access, name: str, keep_newline: bool, environment: str | None, 
             value = value.removesuffix("\n").removesuffix("\r")
     if not value:
         raise UsageFailure("The value is empty: nothing came on standard input. Nothing was changed.")
-    row = access.api.put(path("environments", where["id"], "secrets", name), {"value": value})
+    row = access.api.put(path("environments", where["id"], "secrets", name), {"value": value}, seen)
     output.show(row, kind, lambda: output.note(rotated(row, where)))
 
 
@@ -72,8 +73,9 @@ def put(access: Access, name: str, keep_newline: bool, environment: str | None, 
 def delete(access: Access, name: str, environment: str | None, yes: bool) -> None:
     """Remove one that no deployed pipeline uses."""
     where = access.environment(environment)
+    seen = access.api.see(path("environments", where["id"], "secrets", name), f"the secret {name}")
     options.confirm(f"Delete the secret {name} of {where['name']}?", yes)
-    access.api.delete(path("environments", where["id"], "secrets", name))
+    access.api.delete(path("environments", where["id"], "secrets", name), seen)
     output.note(f"{name} is deleted.")
 
 

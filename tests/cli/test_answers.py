@@ -10,9 +10,9 @@ from pathlib import Path
 import certifi
 import pytest
 
-from signalbox_cli import client
+from signalbox_cli import client, retries
 from signalbox_cli.client import Api, Place
-from signalbox_cli.failures import Failure, UnreachableFailure
+from signalbox_cli.failures import ConflictFailure, Failure, UnreachableFailure
 from tests.cli.conftest import Cli
 from tests.support.tls_server import self_signed
 
@@ -79,8 +79,7 @@ def lost(stranger: Cli, scripted: ScriptedServer) -> Cli:
 @pytest.fixture
 def api(scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
     """A client that waits, but not for long."""
-    monkeypatch.setattr(client, "MAX_PAUSE_SECONDS", 0.01)
-    monkeypatch.setattr(client, "FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(retries, "FIRST_PAUSE_SECONDS", 0.001)
     api = Api(Place(scripted.url, "sbx_api_x"), read_seconds=5)
     yield api
     api.close()
@@ -132,7 +131,7 @@ def test_details_are_lines_below_the_sentence(lost: Cli, scripted: ScriptedServe
 
 
 @pytest.mark.parametrize(
-    "passing", [refusal(503, **{"Retry-After": "1"}), (502, {}, b"<html>"), (0, {}, b"")]
+    "passing", [refusal(503, **{"Retry-After": "0"}), (502, {}, b"<html>"), (0, {}, b"")]
 )
 def test_what_only_reads_is_asked_again(api: Api, scripted: ScriptedServer, passing: Answer) -> None:
     """Three times at most."""
@@ -147,22 +146,78 @@ def test_what_only_reads_is_asked_again(api: Api, scripted: ScriptedServer, pass
 @pytest.mark.parametrize(
     ("answer", "tries"),
     [
-        (refusal(503, **{"Retry-After": "1"}), client.MAX_TRIES),
-        (refusal(429, **{"Retry-After": "1"}), client.MAX_TRIES),
+        (refusal(503, **{"Retry-After": "0"}), client.MAX_TRIES),
+        (refusal(429, **{"Retry-After": "0"}), client.MAX_TRIES),
         (refusal(503), 1),
-        ((502, {"Retry-After": "1"}, b""), 1),
-        ((504, {"Retry-After": "1"}, b""), 1),
+        ((502, {"Retry-After": "0"}, b""), 1),
+        ((504, {"Retry-After": "0"}, b""), 1),
         ((0, {}, b""), 1),
     ],
 )
-def test_what_changes_something_is_sent_again_only_if_it_was_turned_away(
+def test_what_has_no_key_is_sent_again_only_if_it_was_turned_away(
     api: Api, scripted: ScriptedServer, answer: Answer, tries: int
 ) -> None:
-    """What may have been done is not done twice."""
+    """What may have been done is not done twice, and it is said that it may."""
     scripted.answers = [answer]
-    with pytest.raises(Failure):
-        api.post("/pipelines/x/deploy")
+    with pytest.raises(Failure) as failed:
+        api.put("/pipelines/x", {})
     assert len(scripted.asked) == tries
+    said = "Whether it was done is not known." in failed.value.details
+    assert said == (answer[0] in (0, 502, 504))
+
+
+@pytest.mark.parametrize(
+    "passing",
+    [refusal(503), refusal(429, **{"Retry-After": "0"}), (502, {}, b""), (504, {}, b""), (0, {}, b"")],
+)
+def test_a_post_is_sent_again_with_its_key(api: Api, scripted: ScriptedServer, passing: Answer) -> None:
+    """With the same one, a few times; another thing that is meant has another one."""
+    scripted.answers = [passing, passing, (200, JSON, b"{}"), passing]
+    assert api.post("/pipelines/x/deploy") == {}
+    with pytest.raises(UnreachableFailure) as failed:
+        api.post("/pipelines/x/deploy")
+    keys = [headers["Idempotency-Key"] for _, _, headers in scripted.asked]
+    assert len(keys) == 3 + client.MAX_TRIES
+    assert len(set(keys[:3])) == len(set(keys[3:])) == 1
+    assert len(set(keys)) == 2
+    assert failed.value.details[0].startswith(f"Given up after {client.MAX_TRIES} tries")
+
+
+def test_what_is_still_being_done_is_waited_for(
+    api: Api, scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As long as it takes, up to the deadline; a conflict of another kind is told at once."""
+    running = refusal(409, "The same request is being done just now.", **{"Retry-After": "0"})
+    scripted.answers = [(0, {}, b""), *[running] * (2 * client.MAX_TRIES), (200, JSON, b"{}"), refusal(409)]
+    assert api.post("/pipelines/x/deploy") == {}
+    assert len(scripted.asked) == 2 + 2 * client.MAX_TRIES
+    with pytest.raises(ConflictFailure) as refused:
+        api.post("/pipelines/x/deploy")
+    assert refused.value.details == []
+    assert len(scripted.asked) == 3 + 2 * client.MAX_TRIES
+    monkeypatch.setattr(retries, "PATIENCE_SECONDS", 0.2)
+    scripted.answers = [running]
+    with pytest.raises(ConflictFailure, match="being done just now") as given_up:
+        api.post("/pipelines/x/deploy")
+    assert any("Given up after" in line for line in given_up.value.details)
+
+
+def test_a_wait_beyond_the_deadline_is_not_begun(api: Api, scripted: ScriptedServer) -> None:
+    """Nor cut short: the server is not asked earlier than it said."""
+    scripted.answers = [refusal(429, "Too many.", **{"Retry-After": "600"})]
+    with pytest.raises(UnreachableFailure, match="Too many") as failed:
+        list(api.rows("/nodes"))
+    assert len(scripted.asked) == 1
+    assert "which is too long for this program" in failed.value.details[0]
+
+
+def test_what_has_no_tag_is_not_changed(api: Api, scripted: ScriptedServer) -> None:
+    """A proxy that takes it out is named, rather than others' changes overwritten; a weak one is as good."""
+    scripted.answers = [(200, JSON, b'{"id": "x"}'), (200, {**JSON, "ETag": 'W/"a.b"'}, b'{"id": "x"}')]
+    with pytest.raises(UnreachableFailure, match="has no ETag"):
+        api.see("/nodes/x", "the node x")
+    api.patch("/nodes/x", {}, api.see("/nodes/x", "the node x"))
+    assert scripted.asked[-1][2]["If-Match"] == 'W/"a.b"'
 
 
 def test_a_list_is_read_to_its_end(api: Api, scripted: ScriptedServer) -> None:
