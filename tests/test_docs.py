@@ -277,12 +277,6 @@ def test_the_agent_api_is_documented_call_by_call(app: Flask) -> None:
     )
 
 
-def test_what_is_called_not_in_this_release_is_not(app: Flask) -> None:
-    """A call that has come leaves the list of those that have not."""
-    come = documented_calls(section(PROTOCOL, "## 3. Not in this release")) & routes(app, "/api/")
-    assert not come, f"docs/protocol.md, 3, says that {sorted(come)} do not exist; they do"
-
-
 def test_nodes_can_be_listed_by_the_documented_statuses() -> None:
     """No more and no fewer, and lists are as long as it says."""
     (row,) = (row for row in rows(PROTOCOL) if row[0] == "`GET /nodes`")
