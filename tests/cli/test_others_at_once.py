@@ -1,5 +1,6 @@
 """Somebody else changes what a command has read, and answers get lost: nothing is overwritten, nothing done twice."""
 
+import base64
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from tests.cli.conftest import YAML, Cli
 from tests.support.api import AgentByHand, Operator
 from tests.support.meddling_proxy import MeddlingProxy
 from tests.support.server import Server
+from tests.support.tls_server import self_signed
 
 THEIRS = YAML + "# theirs\n"
 OURS = YAML + "# ours\n"
@@ -156,9 +158,9 @@ def test_nodes_are_changed_as_they_were_read(
 
 
 def test_other_things_are_changed_as_they_were_read(
-    cli: Cli, operator: Operator, proxy: MeddlingProxy, place: Any
+    cli: Cli, operator: Operator, proxy: MeddlingProxy, place: Any, tmp_path: Path
 ) -> None:
-    """A secret that was not there, one that was, an environment, a pipeline."""
+    """A secret that was not there, one that was, a certificate, an environment, a pipeline."""
     secret = f"/environments/{place['id']}/secrets/s"
 
     def put() -> None:
@@ -172,6 +174,14 @@ def test_other_things_are_changed_as_they_were_read(
     refused(cli, "secrets", "delete", "s", "--yes")
     cli.run("secrets", "set", "s", typed="ours")
     cli.run("secrets", "delete", "s", "--yes")
+
+    file = self_signed(tmp_path)
+    body = {"filename": "ca.pem", "data": base64.b64encode(file.read_bytes()).decode()}
+    certificate = f"/environments/{place['id']}/certificates/c"
+    for method, command in (("PUT", ["set", "c", str(file)]), ("DELETE", ["delete", "c", "--yes"])):
+        proxy.before(method, "/certificates/c", lambda: operator.call("PUT", certificate, body))
+        assert "the certificate c" in refused(cli, "certificates", *command)
+    cli.run("certificates", "delete", "c", "--yes")
 
     row = operator.create_pipeline(place["id"], "q", YAML)
     proxy.before("DELETE", row["id"], edit(operator, row))
