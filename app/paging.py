@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from app.errors import InvalidInputError
+from app.json_body import clean
 
 Row = TypeVar("Row")
 
@@ -41,7 +42,8 @@ def decode_cursor(cursor: str, length: int) -> list[str]:
     except (binascii.Error, ValueError, RecursionError):
         key = None
     is_key = isinstance(key, list) and len(key) == length and all(isinstance(part, str) for part in key)
-    if not is_key or any("\0" in part or not part.isprintable() for part in key):
+    # A name in it may be whatever a machine calls itself; refused is only what no database can hold.
+    if not is_key or any(clean(part) != part for part in key):
         raise InvalidInputError(
             "The cursor is not one of this list.",
             [{"field": "cursor", "message": "not a cursor of this list"}],
