@@ -106,7 +106,7 @@ _PATH_SCHEMAS: dict[str, Any] = {
 def tag(endpoint: str) -> str:
     """The heading under which the operation of *endpoint* stands."""
     module = endpoint.partition(".")[0]
-    return _TAGS.get(module, module.capitalize())
+    return _TAGS.get(module, module.capitalize().replace("_", " "))
 
 
 def where(scope: Scope) -> str:

@@ -42,7 +42,7 @@ def _shown(document: Any, base: str, path: str, method: str, operation: Any) -> 
     body = operation.get("requestBody")
     schema = body["content"]["application/json"]["schema"] if body else None
     fields: dict[str, Any] = schemas[schema["$ref"].rpartition("/")[2]] if schema else {}
-    status, success = next(iter(operation["responses"].items()))
+    success = next(iter(operation["responses"].values()))
     contents: list[dict[str, Any]] = list(success.get("content", {}).values())
     answer = contents[0].get("example") if contents else None
     text = f"{method} {path} {operation['summary']} {operation.get('description', '')} {operation['tags'][0]}"
@@ -62,7 +62,7 @@ def _shown(document: Any, base: str, path: str, method: str, operation: Any) -> 
             }
             for name, own in fields.get("properties", {}).items()
         ],
-        "status": status,
+        "successes": [int(each) for each in operation["responses"] if int(each) < 300],
         "answer": json.dumps(answer, indent=2, ensure_ascii=False) if answer is not None else None,
         "refusals": [int(each) for each in operation["responses"] if int(each) >= 400],
         "command": _command(base, path, method, parameters, schema, schemas),
