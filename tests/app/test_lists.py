@@ -82,7 +82,7 @@ def _walk(script: Script, rows: Rows) -> list[str]:
         if cursor is None:
             break
         rows.add(number)
-        if rows.remove is not None:
+        if rows.remove is not None and number % 2:  # by turns: that row may come again where it stays
             for key in (keys[-1], later):
                 if key not in removed and key not in theirs:
                     rows.remove(key)
