@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from app.tokens import owner_of
 from tests.support import PROJECT
 from tests.support.api import AgentByHand, Operator
 
@@ -64,6 +65,7 @@ def known_ids(url: str, operator: Operator) -> dict[str, str]:
     }
     webhook = operator.call("POST", "/webhooks", hook)["id"]
     operator.call("PUT", f"/environments/{environment}/secrets/known", {"value": "v"})
+    rule = {"name": "r", "kind": "pipeline_failed", "environmentId": environment}
     return {
         "environmentId": environment,
         "pipelineId": pipeline,
@@ -73,12 +75,19 @@ def known_ids(url: str, operator: Operator) -> dict[str, str]:
         "batchId": batch["batchId"],
         "requestId": samples["requestId"],
         "webhookId": webhook,
+        "ruleId": operator.call("POST", "/alert-rules", rule)["id"],
+        "apiTokenId": operator.call("POST", "/api-tokens", {"name": "spare", "role": "viewer"})["id"],
         "name": "known",
     }
 
 
-def run(folder: Path, url: str, token: str, known: dict[str, str], *more: str) -> Outcome:
-    """Run it; `more` are arguments, such as `--max-examples=20`."""
+def run(
+    folder: Path, url: str, token: str, known: dict[str, str], *more: str, most_of_a_kind: int = 0
+) -> Outcome:
+    """Run it with an API token of its own; `more` are arguments, such as `--max-examples=20`.
+
+    `most_of_a_kind`: see contract_formats.py.
+    """
     config, report = folder / "schemathesis.toml", folder / "report.json"
     config.write_text(_config(known))
     command = [
@@ -96,7 +105,14 @@ def run(folder: Path, url: str, token: str, known: dict[str, str], *more: str) -
         "--generation-database=none",
         *more,
     ]
-    environment = {**os.environ, "PYTHONPATH": str(PROJECT), "SCHEMATHESIS_HOOKS": ""}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(PROJECT),
+        "SCHEMATHESIS_HOOKS": "",
+        "SIGNALBOX_FUZZ_MOST_OF_A_KIND": str(most_of_a_kind),
+        "SIGNALBOX_FUZZ_OWN_TOKEN": str(owner_of(token, "api")),
+        "SIGNALBOX_FUZZ_SPARE_TOKEN": known["apiTokenId"],
+    }
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=3600)
     found = json.loads(report.read_text()) if report.exists() else {}
     return Outcome(done.returncode, found, done.stdout + done.stderr)
