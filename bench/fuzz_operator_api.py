@@ -17,8 +17,12 @@ EXAMPLES = 50
 
 
 def main() -> int:
-    """Run it with so many examples of each operation as the first argument says; the exit code."""
+    """Run it with so many examples of each operation as the first argument says; the exit code.
+
+    A second argument is a number of seconds: it ends by then, and goes on with fresh examples until then.
+    """
     examples = int(sys.argv[1]) if len(sys.argv) > 1 else EXAMPLES
+    budget = (f"--max-time={int(sys.argv[2])}",) if len(sys.argv) > 2 else ()
     with tempfile.TemporaryDirectory(prefix="signalbox-fuzz-") as name:
         folder = Path(name)
         for each in ("redis", "template", "server"):
@@ -38,6 +42,8 @@ def main() -> int:
                     f"--max-examples={examples}",
                     f"--seed={random.randrange(2**32)}",
                     "--continue-on-failure",
+                    "--workers=2",
+                    *budget,
                 )
                 outcome = run(folder, server.url, server.create_api_token(), known, *more)
             finally:
