@@ -232,7 +232,14 @@ class Rollback(Wire):
 class Undeploy(Wire):
     """``POST /pipelines/{id}/undeploy``; ``emergency`` is an admin's reason not to wait for somebody else."""
 
-    emergency: Annotated[str, Field(max_length=MOST_COMMENT_CHARACTERS)] | None = None
+    emergency: (
+        Annotated[
+            str,
+            # The use refuses one of spaces alone, with a sentence.
+            Field(max_length=MOST_COMMENT_CHARACTERS, json_schema_extra={"minLength": 1, "pattern": r"\S"}),
+        ]
+        | None
+    ) = None
 
 
 class Rejection(Wire):
