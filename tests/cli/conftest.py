@@ -95,7 +95,10 @@ class Shell:
 
     def wait_for(self, probe: Callable[["Shell"], Any], what: str) -> None:
         """Until `probe` is true of what was said so far."""
-        until(lambda: probe(self), what=f"{what}; it said {self.output[-5:]} {self.errors[-5:]}", seconds=60)
+        try:
+            until(lambda: probe(self), what=what, seconds=60)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; it said {self.output[-5:]} {self.errors[-5:]}") from None
 
     def end(self, number: signal.Signals | None = None) -> int:
         """Its exit code, after a signal where one is given."""

@@ -86,6 +86,9 @@ def test_a_folder_becomes_what_nodes_run(
     following.wait_for(lambda shell: len(shell.output) > before + 20, "lines after the restart")
     assert following.end(signal.SIGINT) == 130
     assert "Traceback" not in "".join(following.errors)
+    # A worker that was killed is believed to hold its sockets for nine seconds more.
+    dialled = [agent.log for agent in agents]
+    until(lambda: all(log.read_text().count("link state=open") > 1 for log in dialled), what="new channels")
     lines = [json.loads(line)["line"] for line in following.output]
     events = [line for line in lines if line.startswith("{")]
     assert len(events) > 20
