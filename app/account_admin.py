@@ -22,7 +22,7 @@ from app.database import snapshot, transaction
 from app.errors import ConflictError, NotFoundError
 from app.ids import is_id
 from app.models import Account, AccountIdentity
-from app.paging import DEFAULT_LIMIT, Page, decode_cursor, encode_cursor
+from app.paging import DEFAULT_LIMIT, Page, decode_cursor, first_of
 from app.principal import Role
 
 LAST_ADMIN = (
@@ -76,7 +76,7 @@ def listing(*, limit: int = DEFAULT_LIMIT, cursor: str | None = None) -> Page[Ac
     if cursor is not None:
         query = query.where(Account.id < decode_cursor(cursor, 1)[0])
     rows = snapshot(lambda session: _rows(session, session.scalars(query).all()))
-    return Page(rows[:limit], encode_cursor(rows[limit - 1].id) if len(rows) > limit else None)
+    return first_of(rows, limit, lambda row: [row.id])
 
 
 def get(account_id: str) -> AccountRow:

@@ -17,7 +17,7 @@ from app.errors import InvalidInputError, NotFoundError
 from app.ids import is_id
 from app.models import ActionBatch, Node, NodeAction, Pipeline
 from app.node_actions import ActionRow
-from app.paging import DEFAULT_LIMIT, Page, decode_cursor, encode_cursor
+from app.paging import DEFAULT_LIMIT, Page, decode_cursor, first_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ def actions(
     if cursor is not None:
         where.append(NodeAction.id > decode_cursor(cursor, 1)[0])
     found = node_actions.rows(*where, limit=limit + 1, order=(NodeAction.id,))
-    return Page(found[:limit], encode_cursor(found[limit - 1].id) if len(found) > limit else None)
+    return first_of(found, limit, lambda row: [row.id])
 
 
 def troubled_first(batch_id: str, limit: int) -> list[ActionRow]:

@@ -20,7 +20,7 @@ from app.errors import ConflictError, NotFoundError
 from app.ids import is_id, new_id
 from app.models import Alert, AlertRule, Environment, Pipeline
 from app.models.alert import IS_OPEN
-from app.paging import DEFAULT_LIMIT, Page, decode_cursor, encode_cursor
+from app.paging import DEFAULT_LIMIT, Page, decode_cursor, first_of
 from app.principal import Within
 
 MOST_RULES = 100
@@ -200,7 +200,7 @@ def listing(
     if cursor is not None:
         query = query.where(AlertRule.id < decode_cursor(cursor, 1)[0])
     rows = snapshot(lambda session: _rows(session, session.scalars(query).all()))
-    return Page(rows[:limit], encode_cursor(rows[limit - 1].id) if len(rows) > limit else None)
+    return first_of(rows, limit, lambda row: [row.id])
 
 
 def edit_revision(rule: AlertRule | RuleRow) -> str:

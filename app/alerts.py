@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any
 
 from flask import current_app
@@ -20,13 +19,12 @@ from app.errors import ConflictError, NotFoundError
 from app.ids import is_id
 from app.models import Alert, AlertRule, Environment, Node, Pipeline
 from app.models.alert import IS_FIRING
-from app.paging import DEFAULT_LIMIT, Page, decode_cursor, encode_cursor
+from app.paging import DEFAULT_LIMIT, Page, decode_cursor, first_of
 from app.principal import Within
+from app.shared_counts import SharedCounts
 
 MOST_COUNTED = 1000
 """Firing alerts that the navigation counts; more are said to be more."""
-COUNT_SECONDS = 2.0
-"""How long one count serves all pages of this worker."""
 MOST_BESIDE = 20
 """Alerts that the page of a node or a pipeline shows."""
 
@@ -69,7 +67,7 @@ def listing(
     if cursor is not None:
         conditions.append(Alert.id < decode_cursor(cursor, 1)[0])
     rows = _read(*conditions, limit=limit + 1)
-    return Page(rows[:limit], encode_cursor(rows[limit - 1].alert.id) if len(rows) > limit else None)
+    return first_of(rows, limit, lambda row: [row.alert.id])
 
 
 def get(alert_id: str) -> AlertRow:
@@ -126,30 +124,15 @@ def acknowledge(alert_id: str, actor: Actor) -> AlertRow:
 
 def count_firing(within: Within) -> int:
     """How many alerts *within* fire that nobody has acknowledged; a moment old, ``MOST_COUNTED`` in all at most."""
-    counts = _counts().now()
-    return sum(count for where, count in counts.items() if within is None or where in within)
+    return _counts().within(within)
 
 
-@dataclass(slots=True)
-class _Counts:
-    """The last count of this worker, which all pages share."""
-
-    known: dict[str, int] = field(default_factory=dict)
-    good_until: float = 0.0
-
-    def now(self) -> Mapping[str, int]:
-        if time.monotonic() > self.good_until:
-            self.known = snapshot(_count)
-            self.good_until = time.monotonic() + COUNT_SECONDS
-        return self.known
-
-    def forget(self) -> None:
-        self.good_until = 0.0
-
-
-def _counts() -> _Counts:
-    counts: _Counts = current_app.extensions.setdefault("alert-counts", _Counts())
-    return counts
+def _counts() -> SharedCounts:
+    """This worker's."""
+    shared: SharedCounts = current_app.extensions.setdefault(
+        "alert-counts", SharedCounts(lambda: snapshot(_count))
+    )
+    return shared
 
 
 def _count(session: Session) -> dict[str, int]:

@@ -20,7 +20,7 @@ from app.database import snapshot, transaction
 from app.errors import ForbiddenError, InvalidInputError, NotFoundError
 from app.ids import is_id
 from app.models import ApiToken, Environment
-from app.paging import DEFAULT_LIMIT, Page, decode_cursor, encode_cursor
+from app.paging import DEFAULT_LIMIT, Page, decode_cursor, first_of
 from app.principal import Principal, Within, is_role
 
 State = Literal["active", "expired", "revoked"]
@@ -129,7 +129,7 @@ def listing(
     if cursor is not None:
         query = query.where(ApiToken.id < decode_cursor(cursor, 1)[0])
     rows = _read(query)
-    return Page(rows[:limit], encode_cursor(rows[limit - 1].id) if len(rows) > limit else None)
+    return first_of(rows, limit, lambda row: [row.id])
 
 
 def count_expiring(within: Within = None) -> int:

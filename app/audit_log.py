@@ -13,7 +13,7 @@ from app.database import snapshot
 from app.errors import InvalidInputError
 from app.ids import first_id_at, is_id
 from app.models import Account, AuditEntry, Environment, Node, Pipeline
-from app.paging import DEFAULT_LIMIT, Page, decode_cursor, encode_cursor
+from app.paging import DEFAULT_LIMIT, Page, decode_cursor, first_of
 from app.principal import Within
 
 EVERY = ".*"
@@ -85,7 +85,7 @@ def listing(
     if cursor is not None:
         query = query.where(AuditEntry.id < decode_cursor(cursor, 1)[0])
     entries = _read(query.limit(limit + 1))
-    return Page(entries[:limit], encode_cursor(entries[limit - 1].id) if len(entries) > limit else None)
+    return first_of(entries, limit, lambda row: [row.id])
 
 
 def everything(wanted: AuditFilter) -> Iterator[AuditEntry]:

@@ -22,7 +22,7 @@ from app.errors import NotFoundError
 from app.ids import is_id
 from app.leases import Held
 from app.models import Deployment, DeployRequest, Environment, Pipeline
-from app.paging import DEFAULT_LIMIT, Page, decode_cursor, encode_cursor
+from app.paging import DEFAULT_LIMIT, Page, decode_cursor, first_of
 from app.principal import Within
 
 State = Literal["open", "approved", "rejected", "cancelled", "expired", "overtaken"]
@@ -97,7 +97,7 @@ def listing(
     if cursor is not None:
         where.append(DeployRequest.id < decode_cursor(cursor, 1)[0])
     rows = _rows(where, limit + 1, state, is_open)
-    return Page(rows[:limit], encode_cursor(rows[limit - 1].request.id) if len(rows) > limit else None)
+    return first_of(rows, limit, lambda row: [row.request.id])
 
 
 def open_counts() -> dict[str, int]:

@@ -26,7 +26,7 @@ from app.database import snapshot, transaction
 from app.errors import ConflictError, NotFoundError
 from app.ids import is_id, new_id
 from app.models import Node, NodeAction, Pipeline
-from app.paging import DEFAULT_LIMIT, Page, decode_cursor, encode_cursor
+from app.paging import DEFAULT_LIMIT, Page, decode_cursor, first_of
 from app.push import messages
 from app.push.messages import ACTION_SUBJECT
 from app.push.switchboard import NudgeOutcome
@@ -201,7 +201,7 @@ def of_node(node_id: str, *, limit: int = DEFAULT_LIMIT, cursor: str | None = No
     if cursor is not None:
         where.append(NodeAction.id < decode_cursor(cursor, 1)[0])
     found = rows(*where, limit=limit + 1)
-    return Page(found[:limit], encode_cursor(found[limit - 1].id) if len(found) > limit else None)
+    return first_of(found, limit, lambda row: [row.id])
 
 
 def rows(*where: Any, limit: int = DEFAULT_LIMIT, order: Any = None) -> list[ActionRow]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -25,6 +26,12 @@ class Page(Generic[Row]):
     next_cursor: str | None
     previous_cursor: str | None = None
     """Asks for the rows before them, in lists that can go back."""
+
+
+def first_of(rows: Sequence[Row], limit: int, key: Callable[[Row], Sequence[str]]) -> Page[Row]:
+    """The first *limit* of *rows*, of which one more was asked for, as a page of a list sorted by *key*."""
+    more = encode_cursor(*key(rows[limit - 1])) if len(rows) > limit else None
+    return Page(list(rows[:limit]), more)
 
 
 def encode_cursor(*key: str) -> str:

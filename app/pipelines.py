@@ -18,7 +18,7 @@ from app.database import snapshot, transaction
 from app.errors import ConflictError, Detail, InvalidInputError, NotFoundError
 from app.ids import is_id, new_id
 from app.models import AuditEntry, Environment, NodePipeline, Pipeline, PipelineVersion
-from app.paging import DEFAULT_LIMIT, Page, decode_cursor, encode_cursor
+from app.paging import DEFAULT_LIMIT, Page, decode_cursor, first_of
 from app.principal import Within
 
 LOG_LEVELS = ("trace", "debug", "info", "warn", "error", "off")
@@ -217,7 +217,7 @@ def listing(
     if cursor is not None:
         query = query.where(Pipeline.id < decode_cursor(cursor, 1)[0])
     rows = list(snapshot(lambda session: session.scalars(query).all()))
-    return Page(rows[:limit], encode_cursor(rows[limit - 1].id) if len(rows) > limit else None)
+    return first_of(rows, limit, lambda row: [row.id])
 
 
 def versions(
@@ -247,7 +247,7 @@ def versions(
         return list(session.scalars(query))
 
     rows = snapshot(read)
-    return Page(rows[:limit], encode_cursor(str(rows[limit - 1].version)) if len(rows) > limit else None)
+    return first_of(rows, limit, lambda row: [str(row.version)])
 
 
 def version(pipeline_id: str, number: int) -> PipelineVersion:

@@ -12,7 +12,7 @@ from app.database import snapshot
 from app.errors import NotFoundError
 from app.matching import Target, deployed_selector, matching
 from app.models import Environment, Pipeline
-from app.paging import DEFAULT_LIMIT, Page, decode_cursor, encode_cursor
+from app.paging import DEFAULT_LIMIT, Page, decode_cursor, first_of
 
 Change = Literal["gained", "kept", "lost"]
 CHANGES: tuple[Change, ...] = get_args(Change)
@@ -71,4 +71,4 @@ def page(
     """
     name, node_id = decode_cursor(cursor, 2) if cursor is not None else ("", "")
     left = [target for target in found.of(change) if target > (name, node_id)]
-    return Page(left[:limit], encode_cursor(*left[limit - 1]) if len(left) > limit else None)
+    return first_of(left, limit, lambda row: row)

@@ -25,7 +25,7 @@ from app.encryption import Sealed, keyring
 from app.errors import ConflictError, InvalidInputError, NotFoundError
 from app.ids import is_id, new_id
 from app.models import Environment, Webhook, WebhookDelivery
-from app.paging import DEFAULT_LIMIT, Page, decode_cursor, encode_cursor
+from app.paging import DEFAULT_LIMIT, Page, decode_cursor, first_of
 from app.principal import Within
 from app.webhook_events import EVENTS, TEST, queue
 
@@ -219,7 +219,7 @@ def listing(
     if cursor is not None:
         query = query.where(Webhook.id < decode_cursor(cursor, 1)[0])
     rows = snapshot(lambda session: _rows(session, session.scalars(query).all()))
-    return Page(rows[:limit], encode_cursor(rows[limit - 1].id) if len(rows) > limit else None)
+    return first_of(rows, limit, lambda row: [row.id])
 
 
 def deliveries(
@@ -240,7 +240,7 @@ def deliveries(
     if cursor is not None:
         query = query.where(WebhookDelivery.id < decode_cursor(cursor, 1)[0])
     rows = list(snapshot(lambda session: session.scalars(query).all()))
-    return Page(rows[:limit], encode_cursor(rows[limit - 1].id) if len(rows) > limit else None)
+    return first_of(rows, limit, lambda row: [row.id])
 
 
 def send_test(webhook_id: str, actor: Actor) -> str:

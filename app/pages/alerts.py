@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from flask import Blueprint, flash, redirect, render_template, request, url_for
+from flask import Blueprint, flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -110,6 +110,8 @@ class Painter:
 
 def count_for_navigation() -> str:
     """How many fire that nobody has acknowledged; empty where there are none, or where that cannot be known now."""
+    if g.get("database_is_away"):
+        return ""  # it has just been waited for; the page of that error has a navigation too
     try:
         count = alerts.count_firing(access.where("viewer"))
     except (SignalboxError, SQLAlchemyError) as error:

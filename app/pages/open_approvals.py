@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import threading
-import time
-
 from flask import Flask, current_app, g, render_template
 from markupsafe import Markup
 from sqlalchemy.exc import SQLAlchemyError
 
 from app import access, deploy_requests
 from app.errors import UnavailableError
+from app.shared_counts import SharedCounts
 
-COUNT_SECONDS = 2.0
-"""How long this worker's pages share one count: it is one read of an index that has only open ones."""
 PART = "open-approvals"
 """The id of its element."""
 
 
 def init_app(app: Flask) -> None:
     """Give the layout the number."""
-    app.extensions["open-approvals"] = SharedCounts()
+    app.extensions["open-approvals"] = SharedCounts(deploy_requests.open_counts)
     app.add_template_global(number, "open_approvals")
 
 
@@ -34,30 +30,7 @@ def number() -> int:
     if g.get("database_is_away"):
         return 0
     shared: SharedCounts = current_app.extensions["open-approvals"]
-    within = access.where("viewer")
     try:
-        counts = shared.read()
+        return shared.within(access.where("viewer"))
     except (SQLAlchemyError, UnavailableError):
         return 0  # the page itself says what is away, if it needs it
-    return sum(
-        count for environment_id, count in counts.items() if within is None or environment_id in within
-    )
-
-
-class SharedCounts:
-    """The numbers of open requests as one worker's pages share them."""
-
-    def __init__(self, seconds: float = COUNT_SECONDS) -> None:
-        """Counts again after so many *seconds*."""
-        self._seconds = seconds
-        self._lock = threading.Lock()
-        self._counts: dict[str, int] = {}
-        self._good_until = 0.0
-
-    def read(self) -> dict[str, int]:
-        """By environment."""
-        with self._lock:
-            if time.monotonic() >= self._good_until:
-                self._counts = deploy_requests.open_counts()
-                self._good_until = time.monotonic() + self._seconds
-            return self._counts

@@ -4,9 +4,9 @@ import re
 
 from flask import Flask
 
-from app import audit_log, deploys, environments, pipelines
+from app import audit_log, deploy_requests, deploys, environments, pipelines
 from app.audit import COMMAND_LINE
-from app.pages import open_approvals
+from app.shared_counts import SharedCounts
 from tests.app.pages.conftest import YAML, SignIn, Visitor, enroll
 from tests.app.pages.test_questions import asked
 
@@ -79,7 +79,7 @@ def test_a_request_is_listed_counted_and_rejected(
     app: Flask, sign_in: SignIn, environment_id: str, pipeline_id: str
 ) -> None:
     """Open ones first; the number in the navigation is of those alone, and live."""
-    app.extensions["open-approvals"] = open_approvals.SharedCounts(seconds=0)
+    app.extensions["open-approvals"] = SharedCounts(deploy_requests.open_counts, seconds=0)
     protect(app, environment_id)
     asker, approver = sign_in("editor"), sign_in("admin")
     assert "Nothing waits for approval" in asker.get("/approvals").text
