@@ -127,7 +127,11 @@ def test_one_live_channel_whatever_its_form(fleet: Fleet, doors: dict[str, Door]
         assert older.read_goodbye() == (1000, "replaced"), latter
         fleet.until_connected([agent])
         assert fleet.operator.deploy(fleet.pipeline_id)["pushed"] >= 1
-        assert newer.read_message()["reason"] == "deploy", latter
+        # The badge comes before the look, which may find this very deploy: a nudge more, and the first.
+        reasons = [newer.read_message()["reason"]]
+        if reasons == ["connected"]:
+            reasons.append(newer.read_message()["reason"])
+        assert reasons[-1] == "deploy", latter
 
 
 def opened_together(door: Door) -> int:
