@@ -34,7 +34,7 @@ from app.push import meters
 from app.push.connection import Connection
 from app.push.hangup import has_hung_up
 from app.push.redis_gate import RedisAwayError
-from app.push.switchboard import Switchboard, new_connection
+from app.push.switchboard import Switchboard, new_connection, now_ms
 from app.push.worker import Worker
 from app.switchboard_process import of
 from app.upgrade_rate import UpgradeRate
@@ -208,7 +208,7 @@ class ShortUpgrades:
         except (SQLAlchemyError, UnavailableError) as error:
             found = [error] * len(group)
         wanted: list[tuple[Handshake, Connection]] = []
-        places = self._max_sockets - len(worker.hub)
+        places, since_ms = self._max_sockets - len(worker.hub), now_ms()
         for handshake, node in zip(group, found, strict=True):
             if not isinstance(node, tuple):
                 handshake.error = node
@@ -219,7 +219,13 @@ class ShortUpgrades:
                 if places < 0:
                     continue
             connection = new_connection(
-                node_id, environment_id, "ws", handshake.address, handshake.revision, handshake.instance
+                node_id,
+                environment_id,
+                "ws",
+                handshake.address,
+                handshake.revision,
+                handshake.instance,
+                since_ms,
             )
             wanted.append((handshake, connection))
         try:

@@ -188,8 +188,12 @@ def new_connection(
     address: str,
     revision: str | None,
     instance: str | None,
+    since_ms: int | None = None,
 ) -> Connection:
-    """A connection of the node that nothing knows of yet."""
+    """A connection of the node that nothing knows of yet.
+
+    Whoever makes many at once says *since_ms* when (wall clock): one number for all, in memory, too.
+    """
     return Connection(
         node_id=node_id,
         # Equal in thousands of connections: one string for all of them.
@@ -197,11 +201,16 @@ def new_connection(
         connection_id=_short(os.urandom(8)),
         fence=0,
         transport=transport,
-        since_ms=int(time.time() * 1000),
+        since_ms=since_ms if since_ms is not None else now_ms(),
         address=sys.intern(address.replace(" ", "") or "-"),
         revision=sys.intern(revision) if revision is not None else None,
         instance=_short(hashlib.sha256(instance.encode()).digest()) if instance is not None else None,
     )
+
+
+def now_ms() -> int:
+    """Milliseconds of the wall clock."""
+    return int(time.time() * 1000)
 
 
 def _short(data: bytes) -> str:
@@ -212,4 +221,4 @@ def _short(data: bytes) -> str:
     return base64.b32encode(data[:8])[:12].decode().lower()
 
 
-__all__ = ["NudgeOutcome", "Presence", "Switchboard", "new_connection"]
+__all__ = ["NudgeOutcome", "Presence", "Switchboard", "new_connection", "now_ms"]
