@@ -17,12 +17,16 @@ from tests.support.server import Server
 
 NAME = "workers"
 SOCKETS = 1000
-BURST = 2000
+PUSHES = 5000
+EVERY_SECONDS = 0.001
+"""One at a time: of a burst a worker reads many at once, the more the fewer workers there are."""
+IDLE_SECONDS = 10
+"""As long as an audit's turn."""
 SHAPES = {"2 workers": (2, 1), "4 workers": (4, 1), "8 workers": (8, 1), "2 × 2 workers": (2, 2)}
 
 COST = figure(
     "workers.push_cost", "one push, processor time of all workers", "µs", "-",
-    f"of {BURST} messages published one after the other, less what the same time costs idle; with more workers or "
+    f"of {PUSHES} messages published a millisecond apart, less what the same time costs idle; with more workers or "
     "masters (a second machine is one) it must stay the same, since a worker hears only its own nodes' channels",
 )  # fmt: skip
 P50 = figure("workers.push_p50", "one push, median", "ms", "-", "from `PUBLISH` to the client")
@@ -30,7 +34,7 @@ P50 = figure("workers.push_p50", "one push, median", "ms", "-", "from `PUBLISH` 
 
 def measure(place: Place, scale: Scale, results: Results) -> None:
     """Each shape has its turn in each round."""
-    for number in range(max(1, scale.rounds // 2)):
+    for number in range(scale.rounds):
         for name, (workers, masters) in SHAPES.items():
             if not place.has_time:
                 return
@@ -71,11 +75,12 @@ def _push(server: ours.Ours, urls: list[str], pids: list[int]) -> tuple[float, f
             spans.append((crowd.dump("first")[number] - called) / 1e6)
         crowd.forget()
         began, cpu = time.monotonic(), processor_seconds(pids)
-        for number in range(BURST):
+        for number in range(PUSHES):
             server.publish_one(number % SOCKETS)
+            time.sleep(max(0.0, began + (number + 1) * EVERY_SECONDS - time.monotonic()))
         crowd.wait("heard", SOCKETS, 10)
         took, busy = time.monotonic() - began, processor_seconds(pids) - cpu
         cpu = processor_seconds(pids)
-        crowd.state(5)
-        idle = (processor_seconds(pids) - cpu) / 5 * took
-    return max(0.0, busy - idle) / BURST * 1e6, statistics.median(spans)
+        crowd.state(IDLE_SECONDS)
+        idle = (processor_seconds(pids) - cpu) / IDLE_SECONDS * took
+    return max(0.0, busy - idle) / PUSHES * 1e6, statistics.median(spans)
