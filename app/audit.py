@@ -39,11 +39,12 @@ def record(
     subject_id: str | None = None,
     **detail: Any,
 ) -> None:
-    """Add one entry to *session*; it lives or dies with the change. *detail* must hold no secret.
+    """Add one entry to *session*'s transaction; it lives or dies with the change. *detail* must hold no secret.
 
     What changed something says it as ``before`` and ``after``, two dictionaries with the same keys.
     """
-    session.add(
+    audit_chain.append(
+        session,
         AuditEntry(
             id=new_id(),
             at=utc_now(),
@@ -53,6 +54,6 @@ def record(
             environment_id=environment_id,
             subject_id=subject_id,
             detail=detail,
-        )
+        ),
     )
     do_last(session, audit_chain.seal)

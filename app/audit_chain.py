@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
 from app.database import snapshot
@@ -27,6 +27,7 @@ FIRST = "0" * 64
 HEAD = 1
 """The id of the only row of ``audit_head``."""
 SEALED_AT_ONCE = 1000
+_APPENDED = "signalbox.audit"
 CHUNK = 500
 """Entries in memory while the chain is read."""
 
@@ -122,26 +123,38 @@ def digest(previous: str, link: Link) -> str:
     ).hexdigest()
 
 
+def append(session: Session, entry: AuditEntry) -> None:
+    """Let *entry* be written by ``seal``, at the end of the session's transaction."""
+    session.info.setdefault(_APPENDED, []).append(entry)
+
+
 def seal(session: Session) -> Callable[[], None]:
-    """Give every entry that has no place yet the next one; the last act of a transaction that wrote entries.
+    """Write the appended entries, each with the next place; the last act of a transaction that has any.
 
     Entries that a release from before the chain wrote during an upgrade are sealed by whoever comes next. Returns
     what logs the new links once they are committed.
     """
+    appended: list[AuditEntry] = session.info.pop(_APPENDED, [])
     session.flush()
-    head = session.scalars(select(AuditHead).where(AuditHead.id == HEAD).with_for_update()).one()
-    waiting = (
-        select(AuditEntry)
-        .where(AuditEntry.sequence.is_(None))
-        .order_by(AuditEntry.id)
-        .limit(SEALED_AT_ONCE)
-        .execution_options(populate_existing=True)  # what is hashed is what the database gives back
-    )
+    is_waiting = exists().where(AuditEntry.sequence.is_(None))
+    head, has_waiting = session.execute(
+        select(AuditHead, is_waiting).where(AuditHead.id == HEAD).with_for_update(of=AuditHead)
+    ).one()
+    entries: Iterable[AuditEntry] = appended
+    session.add_all(appended)
+    if has_waiting or not all(_comes_back_as_it_is(entry.detail) for entry in appended):
+        session.flush()
+        entries = session.scalars(
+            select(AuditEntry)
+            .where(AuditEntry.sequence.is_(None))
+            .order_by(AuditEntry.id)
+            .limit(SEALED_AT_ONCE)
+            .execution_options(populate_existing=True)  # what is hashed is what the database gives back
+        )
     links = []
-    for entry in session.scalars(waiting):
+    for entry in entries:
         entry.sequence = head.sequence + 1
-        link = _link(entry)
-        entry.hash = head.hash = digest(head.hash, link)
+        entry.hash = head.hash = digest(head.hash, _link(entry))
         head.sequence = entry.sequence
         links.append((entry.sequence, entry.hash, entry.action))
     session.flush()
@@ -151,6 +164,15 @@ def seal(session: Session) -> Callable[[], None]:
             log.info("audit entry sequence=%d hash=%s action=%s", sequence, hash_, action)
 
     return tell
+
+
+def _comes_back_as_it_is(detail: Any) -> bool:
+    """Whether every database gives *detail* back as it was: PostgreSQL makes 1e16 a whole number, for one."""
+    if isinstance(detail, dict):
+        return all(isinstance(key, str) and _comes_back_as_it_is(value) for key, value in detail.items())
+    if isinstance(detail, list | tuple):
+        return all(map(_comes_back_as_it_is, detail))
+    return detail is None or isinstance(detail, str | int)
 
 
 def read(after: int = 0) -> Iterator[Link]:

@@ -29,7 +29,8 @@ from app.clock import utc_now
 from app.database import transaction
 from app.errors import ConflictError, NotFoundError, UnavailableError
 from app.ids import new_id
-from app.matching import deployed_selector, matching, reached
+from app.many_ids import listed
+from app.matching import matching, reached
 from app.materials import UnassembledError
 from app.models import Deployment, Environment, Pipeline, PipelineVersion
 from app.push import messages
@@ -104,15 +105,10 @@ def perform(
     :raises DraftChangedError: the draft is no longer the one that was checked.
     :raises ProtectedError: the environment is protected, and there is no *release*.
     """
-    environment_id = session.scalar(select(Pipeline.environment_id).where(Pipeline.id == pipeline_id))
-    if environment_id is None:
-        raise NotFoundError("There is no such pipeline.")
     # First the environment's row: acts in one environment then happen one after the other, on both databases.
-    revisions.touch(session, environment_id)
-    environment = session.get_one(Environment, environment_id)
-    pipeline = session.get(Pipeline, pipeline_id)
-    if pipeline is None:
-        raise NotFoundError("There is no such pipeline.")
+    environment = revisions.touch_for(session, pipeline_id)
+    state = _state(session, pipeline_id)
+    pipeline = state.pipeline
     if checked_draft is not None and pipeline.config_yaml != checked_draft:
         raise DraftChangedError
 
@@ -123,40 +119,37 @@ def perform(
             f'The environment "{environment.name}" is protected: somebody else must approve what is deployed there.'
         )
 
-    before = deployed_selector(session, pipeline)
+    before = selectors.parse(state.selector) if state.selector is not None else None
     author = (release.author if release is not None else None) or actor.name
     if new_version is None:
         if pipeline.wanted_version is None:
             raise ConflictError(f'The pipeline "{pipeline.name}" is not deployed.')
         number, after = None, None
     else:
-        number = _next_version(session, pipeline_id)
+        number = state.last_version + 1
         version = new_version(session, pipeline, environment)
         version.pipeline_id, version.version = pipeline_id, number
         version.created_by, version.created_at = author, utc_now()
         session.add(version)
-        session.flush()
         _check_assembled(session, environment, version)
         after = selectors.parse(version.node_selector)
     former_version, pipeline.wanted_version = pipeline.wanted_version, number
 
-    earlier = deployments.latest_of(session, pipeline_id)
+    concerns = before if after is None else after
+    assert concerns is not None  # nothing is undeployed that was not deployed
+    concerned = deployments.reached_ids(session, reached(environment, concerns))
     deployment = Deployment(
         id=new_id(),
         pipeline_id=pipeline_id,
-        environment_id=environment_id,
+        environment_id=environment.id,
         kind=kind,
         version=number,
-        targets=0,
+        targets=len(concerned),
+        nodes_due=listed(concerned) or None,
         created_by=author,
         created_at=utc_now(),
     )
     session.add(deployment)
-    session.flush()
-    concerns = before if after is None else after
-    assert concerns is not None  # nothing is undeployed that was not deployed
-    concerned = deployments.open_for(session, deployment, reached(environment, concerns))
-    deployment.targets = len(concerned)
     former: list[str] = []
     if before not in (None, concerns):
         kept = set(concerned)
@@ -166,7 +159,7 @@ def perform(
         session,
         actor,
         f"pipeline.{kind}",
-        environment_id=environment_id,
+        environment_id=environment.id,
         subject_id=pipeline_id,
         name=pipeline.name,
         version=number,
@@ -180,7 +173,42 @@ def perform(
     deploy_requests.overtake(
         session, pipeline, deployment, actor, but=release.request_id if release else None
     )
-    return Act(deployment.id, environment_id, number, concerned, former, earlier)
+    return Act(deployment.id, environment.id, number, concerned, former, state.earlier)
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """A pipeline as it is deployed."""
+
+    pipeline: Pipeline
+    selector: str | None
+    """The deployed version's; ``None``: none is deployed."""
+    last_version: int
+    earlier: list[str]
+    """See ``deployments.latest_of``."""
+
+
+def _state(session: Session, pipeline_id: str) -> _State:
+    """All in one query.
+
+    :raises NotFoundError: there is no such pipeline.
+    """
+    deployed = select(PipelineVersion.node_selector).where(
+        PipelineVersion.pipeline_id == Pipeline.id, PipelineVersion.version == Pipeline.wanted_version
+    )
+    last = select(func.max(PipelineVersion.version)).where(PipelineVersion.pipeline_id == pipeline_id)
+    found = session.execute(
+        select(
+            Pipeline,
+            deployed.scalar_subquery(),
+            func.coalesce(last.scalar_subquery(), 0),
+            deployments.latest_of(pipeline_id).scalar_subquery(),
+        ).where(Pipeline.id == pipeline_id)
+    ).first()
+    if found is None:
+        raise NotFoundError("There is no such pipeline.")
+    pipeline, selector, last_version, earlier = found
+    return _State(pipeline, selector, last_version, earlier.split(",") if earlier else [])
 
 
 def _check_assembled(session: Session, environment: Environment, version: PipelineVersion) -> None:
@@ -188,6 +216,9 @@ def _check_assembled(session: Session, environment: Environment, version: Pipeli
     names = references.Names.from_json(version.reference_names)
     if names.certificates:
         certificate_store.check_file_names(session, environment.id, dict(names.certificates))
+    if not names:
+        return
+    session.flush()
     try:
         assembly.remember(session, environment, version)
     except UnassembledError as error:
@@ -200,7 +231,6 @@ def tell(act: Act, pipeline_id: str, reason: str) -> DeployOutcome:
     outcome = switchboard().nudge(act.targets, message, act.deployment_id)
     if act.former:
         switchboard().nudge(act.former, message)
-    switchboard().publish_fleet_changed(act.environment_id, [*act.targets, *act.former])
 
     def note(session: Session) -> None:
         session.execute(
@@ -208,13 +238,18 @@ def tell(act: Act, pipeline_id: str, reason: str) -> DeployOutcome:
             .where(Deployment.id == act.deployment_id)
             .values(pushed=outcome.pushed, push_error=outcome.error)
         )
+        deployments.make_due(session, Deployment.id == act.deployment_id)
 
     try:
         transaction(note)
-        deployments.overtake(act.earlier)
     except (UnavailableError, SQLAlchemyError) as error:
         # The act itself is committed and told: an error answer would say the opposite.
         log.warning("not all written down deployment=%s: %s", act.deployment_id, error)
+    switchboard().publish_fleet_changed(act.environment_id, [*act.targets, *act.former])
+    try:
+        deployments.overtake(act.earlier)
+    except (UnavailableError, SQLAlchemyError) as error:
+        log.warning("earlier ones still wait deployment=%s: %s", act.deployment_id, error)
     log.info(
         "pipeline %s pipeline=%s version=%s deployment=%s targets=%d pushed=%d worker=%s",
         reason,
@@ -226,10 +261,3 @@ def tell(act: Act, pipeline_id: str, reason: str) -> DeployOutcome:
         worker_label(),
     )
     return DeployOutcome(act.deployment_id, act.version, len(act.targets), outcome.pushed, outcome.error)
-
-
-def _next_version(session: Session, pipeline_id: str) -> int:
-    last = session.scalar(
-        select(func.max(PipelineVersion.version)).where(PipelineVersion.pipeline_id == pipeline_id)
-    )
-    return (last or 0) + 1

@@ -22,7 +22,7 @@ from app.deploy_acts import DeployOutcome, DraftChangedError, ProtectedError, Re
 from app.deploy_requests import RequestRow
 from app.deploys import Content
 from app.errors import ConflictError, NotFoundError
-from app.ids import is_id, new_id
+from app.ids import new_id
 from app.matching import matching
 from app.models import DeployRequest, Environment, Pipeline, PipelineVersion
 from app.references import Reference
@@ -99,21 +99,13 @@ def _act_or_ask(
     pipeline_id: str, act: Callable[[], DeployOutcome], ask: Callable[[], RequestRow | None]
 ) -> Answer:
     """Whichever the environment's protection asks for at the moment of the transaction."""
-    protected = (
-        select(Environment.protected)
-        .join(Pipeline, Pipeline.environment_id == Environment.id)
-        .where(Pipeline.id == pipeline_id)
-    )
     while True:
-        if is_id(pipeline_id) and snapshot(lambda session: session.scalar(protected)):
+        try:
+            return act()
+        except ProtectedError:
             asked = ask()
             if asked is not None:
-                return asked
-        else:
-            try:
-                return act()
-            except ProtectedError:
-                continue  # protected just now
+                return asked  # else it is not protected any more
 
 
 def _ask_for_draft(

@@ -131,9 +131,10 @@ def overtake(
         .order_by(DeployRequest.id)
         .with_for_update()
     )
-    now = leases.database_now(session)
-    for request in session.scalars(query).all():
-        if request.id != but:
+    requests = [request for request in session.scalars(query).all() if request.id != but]
+    if requests:
+        now = leases.database_now(session)
+        for request in requests:
             request.deployment_id = deployment.id
             end(session, request, "overtaken" if request.expires_at > now else "expired", actor, now)
 

@@ -13,11 +13,10 @@ from typing import Any
 from sqlalchemy import (
     Boolean,
     ColumnElement,
-    String,
+    FromClause,
+    Select,
     bindparam,
     func,
-    insert,
-    literal,
     literal_column,
     select,
     text,
@@ -114,27 +113,72 @@ def lock_in_order(session: Session, *where: ColumnElement[bool]) -> None:
     session.scalar(select(func.count()).select_from(rows))
 
 
-def open_for(session: Session, deployment: Deployment, where: Sequence[ColumnElement[bool]]) -> list[str]:
-    """Let *deployment* wait for the nodes that *where* holds for; their ids, in order.
+def reached_ids(session: Session, where: Sequence[ColumnElement[bool]]) -> list[str]:
+    """The ids, in order, of the nodes that *where* holds for; one row, of ten thousand nodes as well as of one."""
+    chosen = select(Node.id).where(*where).order_by(Node.id).subquery()
+    found = session.scalar(select(func.aggregate_strings(chosen.c.id, ",")))
+    return sorted(found.split(",")) if found else []
 
-    One statement finds and writes them, ten thousand as well as one.
+
+def make_due(session: Session, *where: ColumnElement[bool]) -> None:
+    """Make the rows that deployments, those for which *where* holds, still owe their nodes (ADR 29).
+
+    Whoever deploys does it once the nodes are told. Whoever would write such a row does it first, so that nothing
+    is lost that a node has done before it is there, or because the server died that was to make it.
     """
-    chosen = select(literal(deployment.id, String(32)), Node.id, literal("PENDING", String(10)))
-    found = session.connection().execute(
-        insert(DeploymentNode)
-        .from_select(["deployment_id", "node_id", "status"], chosen.where(*where).order_by(Node.id))
-        .returning(DeploymentNode.node_id)
+    due = (
+        select(Deployment.id)
+        .where(Deployment.nodes_due.is_not(None), *where)
+        .order_by(Deployment.id)
+        .with_for_update(key_share=True)
     )
-    return sorted(found.scalars())
+    for deployment_id in session.scalars(due).all():
+        session.execute(text(_MAKE[session.get_bind().dialect.name]), {"id": deployment_id})
+        session.execute(update(Deployment).where(Deployment.id == deployment_id).values(nodes_due=None))
 
 
-def latest_of(session: Session, pipeline_id: str) -> list[str]:
-    """The pipeline's latest deployments: nodes are still waited for on behalf of none that is older.
+def ensure_made(*where: ColumnElement[bool]) -> None:
+    """As ``make_due``, in a transaction of its own if there is anything to be made."""
+    is_due = select(Deployment.id).where(Deployment.nodes_due.is_not(None), *where).limit(1)
+    if snapshot(lambda session: session.scalar(is_due)) is not None:
+        transaction(lambda session: make_due(session, *where))
+
+
+_MAKE = {
+    "sqlite": """
+        INSERT INTO deployment_node (deployment_id, node_id, status)
+        SELECT deployment.id, node.id, 'PENDING'
+        FROM deployment, json_each('["' || replace(deployment.nodes_due, ',', '","') || '"]') AS due
+        JOIN node ON node.id = due.value AND node.environment_id = deployment.environment_id
+        WHERE deployment.id = :id ORDER BY node.id""",
+    "postgresql": """
+        INSERT INTO deployment_node (deployment_id, node_id, status)
+        SELECT deployment.id, node.id, 'PENDING'
+        FROM deployment CROSS JOIN LATERAL unnest(string_to_array(deployment.nodes_due, ',')) AS due (id)
+        JOIN node ON node.id = due.id AND node.environment_id = deployment.environment_id
+        WHERE deployment.id = :id ORDER BY node.id""",
+}
+"""A node that has gone since, or has moved to another environment, is waited for no more."""
+
+
+def has_due(environment_id: ColumnElement[str], around: FromClause) -> ColumnElement[bool]:
+    """Whether a deployment in *environment_id*, in a query of the table *around*, still owes nodes their rows."""
+    return is_there(
+        select(Deployment.id).where(
+            Deployment.environment_id == environment_id, Deployment.nodes_due.is_not(None)
+        ),
+        around,
+    )
+
+
+def latest_of(pipeline_id: str) -> Select[str]:
+    """A query of the pipeline's latest deployments, with commas between them: nodes wait on behalf of none older.
 
     One would be enough, were it not for servers that have died before they came to ``overtake``.
     """
     query = select(Deployment.id).where(Deployment.pipeline_id == pipeline_id)
-    return list(session.scalars(query.order_by(Deployment.id.desc()).limit(OVERTAKEN_AT_ONCE)))
+    latest = query.order_by(Deployment.id.desc()).limit(OVERTAKEN_AT_ONCE).subquery()
+    return select(func.aggregate_strings(latest.c.id, ","))
 
 
 def overtake(deployment_ids: Sequence[str]) -> None:
@@ -148,7 +192,8 @@ def overtake(deployment_ids: Sequence[str]) -> None:
         .where(DeploymentNode.deployment_id == Deployment.id, DeploymentNode.status == "PENDING")
         .exists()
     )
-    concerned = select(Deployment.id).where(Deployment.id.in_(deployment_ids), still_waiting)
+    is_due = Deployment.nodes_due.is_not(None)
+    concerned = select(Deployment.id).where(Deployment.id.in_(deployment_ids), still_waiting | is_due)
     for deployment_id in snapshot(lambda session: session.scalars(concerned).all()):
         last: str | None = ""
         while last is not None:
@@ -158,6 +203,7 @@ def overtake(deployment_ids: Sequence[str]) -> None:
 
 def _overtake_some(deployment_id: str, after: str, session: Session) -> str | None:
     """Of the nodes behind the id *after* the first that are waited for; the last one's id if there may be more."""
+    make_due(session, Deployment.id == deployment_id)
     pending = (DeploymentNode.deployment_id == deployment_id, DeploymentNode.status == "PENDING")
     chosen = select(DeploymentNode.node_id).where(*pending, DeploymentNode.node_id > after)
     first = chosen.order_by(DeploymentNode.node_id).limit(NODES_A_STEP).with_for_update(key_share=True)
@@ -174,6 +220,7 @@ def record_nudged(written: Sequence[tuple[str, str, datetime]]) -> None:
 
     In the order of nodes, see ``lock_in_order``; in steps between which the worker serves its sockets.
     """
+    ensure_made(Deployment.id.in_({deployment_id for deployment_id, _, _ in written}))
     ordered = sorted(written, key=lambda item: (item[1], item[0]))
     for start in range(0, len(ordered), NODES_A_STEP):
         told = json.dumps(
@@ -233,13 +280,16 @@ def has_open() -> ColumnElement[bool]:
     """Whether a node, in a query of nodes, may have open deployments; ``lock_open`` knows which are."""
     # Written as text: PostgreSQL uses a partial index only for a condition that it sees.
     is_open = literal_column("deployment_node.status IN ('PENDING', 'FAILED')", Boolean())
-    return is_there(
+    has_row = is_there(
         select(DeploymentNode.node_id).where(DeploymentNode.node_id == Node.id, is_open), Node.__table__
     )
+    return has_row | has_due(Node.__table__.c.environment_id, Node.__table__)
 
 
 def lock_open(session: Session, node_ids: Sequence[str]) -> set[str]:
     """Those of the nodes that have open deployments, whose rows are locked in order, for ``settle``."""
+    here = select(Node.environment_id).where(Node.id.in_(node_ids))
+    make_due(session, Deployment.environment_id.in_(here))
     found = session.execute(_OPEN, {"node_ids": node_ids}).all()
     concerned = {row.node_id for row in found}
     if found:

@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 from flask import Flask, current_app
 from sqlalchemy import Engine, Update, bindparam, func, literal_column, select, update
 
+from app import deployments
 from app.clock import utc_now
 from app.database import db, transaction, until_not_busy
 from app.errors import UnavailableError
 from app.kept_connection import KeptConnection
 from app.many_ids import among, listed
-from app.models import DeploymentNode, Node
+from app.models import Deployment, DeploymentNode, Node
 from app.models.columns import UtcDateTime
 from app.node_identity import AuthenticatedNode
 from app.push.group_call import GroupCall
@@ -29,6 +30,8 @@ class _Note(NamedTuple):
     node_id: str
     is_seen: bool
     has_fetched: bool
+    due_in: str | None
+    """The environment in which rows are due that may be this node's."""
 
 
 _NODE, _WAITING = Node.__table__.c, DeploymentNode.__table__.c
@@ -72,21 +75,26 @@ class FetchNotes:
         self._is_sqlite = engine.dialect.name == "sqlite"
         self._group = GroupCall(self._write)
 
-    def take(self, node_id: str, *, is_seen: bool, has_fetched: bool) -> None:
+    def take(self, node_id: str, *, is_seen: bool, has_fetched: bool, due_in: str | None = None) -> None:
         """Write down that the node *is_seen*, and that it *has_fetched* what deployments wait for.
+
+        *due_in* is the environment in which there is a deployment that has yet to make its rows.
 
         :raises UnavailableError: the database is busy or does not answer.
         """
-        if not is_seen and not has_fetched:
+        if not is_seen and not has_fetched and due_in is None:
             return
         try:
-            self._group.ask(_Note(node_id, is_seen, has_fetched))
+            self._group.ask(_Note(node_id, is_seen, has_fetched, due_in))
         except TimeoutError as error:
             raise UnavailableError("The database does not answer; try again.", retry_after=5) from error
 
     def _write(self, notes: Sequence[_Note]) -> Mapping[_Note, None]:
         seen = [note.node_id for note in notes if note.is_seen]
-        fetched = [note.node_id for note in notes if note.has_fetched]
+        fetched = [note.node_id for note in notes if note.has_fetched or note.due_in]
+        due_in = {note.due_in for note in notes if note.due_in}
+        if due_in:
+            deployments.ensure_made(Deployment.environment_id.in_(due_in))
         now = utc_now()
         for statement, ids in ((_SEEN, seen), (_FETCHED, fetched)):
             if ids:
@@ -115,4 +123,9 @@ def take(node: AuthenticatedNode) -> None:
     notes: FetchNotes = current_app.extensions["fetch_notes"]
     is_known = node.authenticated_at is not None and node.last_seen_at is not None
     is_fresh = is_known and utc_now() - node.last_seen_at < SEEN_AT_MOST_EVERY  # type: ignore[operator]
-    notes.take(node.id, is_seen=not is_fresh, has_fetched=node.errands.has_deployment)
+    notes.take(
+        node.id,
+        is_seen=not is_fresh,
+        has_fetched=node.errands.has_deployment,
+        due_in=node.environment_id if node.errands.has_due else None,
+    )

@@ -26,6 +26,7 @@ from app import tokens
 from app.action_states import has_open
 from app.clock import utc_now
 from app.database import db
+from app.deployments import has_due
 from app.errors import UnauthorizedError, UnavailableError
 from app.kept_connection import KeptConnection
 from app.many_ids import among, is_there, listed
@@ -53,6 +54,8 @@ class Errands:
     """Whether it was asked for samples, and the request has not expired."""
     has_deployment: bool = False
     """Whether a deployment waits for it to fetch."""
+    has_due: bool = False
+    """Whether one in its environment has yet to make the rows that say for whom it waits."""
     changed_intervals: tuple[int | None, ...] = (None,) * len(INTERVALS)
     """What somebody has changed each of ``INTERVALS`` to."""
 
@@ -110,6 +113,7 @@ _ERRANDS: tuple[ColumnElement[Any], ...] = (
         ),
         Node.__table__,
     ),
+    has_due(_NODE.environment_id, Node.__table__),
     *(
         select(_SETTING.value).where(_SETTING.name == literal_column(f"'{name}'")).scalar_subquery()
         for name in INTERVALS
@@ -237,5 +241,6 @@ def _authenticated(row: Sequence[Any]) -> AuthenticatedNode:
     said, rest = row[2 : len(_IDENTITY)], row[len(_IDENTITY) :]
     if not rest:
         return AuthenticatedNode(*said)
-    errands = Errands(bool(rest[0]), bool(rest[1]), bool(rest[2]), tuple(rest[3:]))
+    action, samples, deployment, due, *intervals = rest
+    errands = Errands(bool(action), bool(samples), bool(deployment), bool(due), tuple(intervals))
     return AuthenticatedNode(*(*said, errands))

@@ -93,19 +93,22 @@ def count_reporting(pipeline_id: str) -> int:
 
 
 def _latest(session: Session, pipeline_id: str) -> Progress | None:
-    deployment = session.scalar(
-        select(Deployment)
+    found = session.execute(
+        select(Deployment, Deployment.nodes_due.is_not(None))
         .where(Deployment.pipeline_id == pipeline_id)
         .order_by(Deployment.id.desc())
         .limit(1)
-    )
-    if deployment is None:
+    ).first()
+    if found is None:
         return None
-    counts = session.execute(
+    deployment, is_due = found
+    rows = session.execute(
         select(DeploymentNode.status, func.count())
         .where(DeploymentNode.deployment_id == deployment.id)
         .group_by(DeploymentNode.status)
     )
+    # Before the nodes have rows all of them are waited for.
+    counts: dict[str, int] = dict(iter(rows)) or ({"PENDING": deployment.targets} if is_due else {})
     urgency = case((DeploymentNode.status == "FAILED", 0), (DeploymentNode.status == "PENDING", 1), else_=2)
     nodes = session.execute(
         select(
@@ -137,6 +140,6 @@ def _latest(session: Session, pipeline_id: str) -> Progress | None:
         targets=deployment.targets,
         pushed=deployment.pushed,
         push_error=deployment.push_error,
-        counts=dict(iter(counts)),
+        counts=counts,
         nodes=tuple(NodeProgress(*row) for row in nodes),
     )

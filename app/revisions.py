@@ -8,7 +8,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from app.errors import NotFoundError
-from app.models import Environment
+from app.models import Environment, Pipeline
 
 
 def touch(session: Session, environment_id: str) -> None:
@@ -24,6 +24,24 @@ def touch(session: Session, environment_id: str) -> None:
     )
     if touched.rowcount != 1:  # type: ignore[attr-defined]
         raise NotFoundError("There is no such environment.")
+
+
+def touch_for(session: Session, pipeline_id: str) -> Environment:
+    """As ``touch``, the environment of a pipeline, in one statement; returns it as it is under the lock.
+
+    :raises NotFoundError: there is no such pipeline.
+    """
+    here = select(Pipeline.environment_id).where(Pipeline.id == pipeline_id).scalar_subquery()
+    environment = session.scalar(
+        update(Environment)
+        .where(Environment.id == here)
+        .values(nonce=secrets.token_hex(16))
+        .returning(Environment)
+        .execution_options(synchronize_session=False, populate_existing=True)
+    )
+    if environment is None:
+        raise NotFoundError("There is no such pipeline.")
+    return environment
 
 
 def lock(session: Session, environment_id: str) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import and_, delete, exists, func, or_, select
 from sqlalchemy.orm import Session
 
-from app import deploy_requests, leases, server_settings, webhook_events
+from app import deploy_requests, deployments, leases, server_settings, webhook_events
 from app.clock import rfc3339
 from app.database import snapshot, transaction
 from app.leases import Held, LeaseLostError
@@ -41,6 +41,8 @@ NAMED = 20
 """Nodes that an event names; it says how many there are."""
 DEPLOYMENT_WAITS = timedelta(hours=1)
 """Then it counts as finished, whatever nodes that are away will do some day."""
+ROWS_DUE_WITHIN = timedelta(seconds=30)
+"""Then whoever was to make a deployment's rows does not any more."""
 UPDATES_SINCE = timedelta(days=1)
 UNREACHABLE, FAILED, UPDATE = "unreachable", "failed", "update"
 """Kinds of notices."""
@@ -86,7 +88,12 @@ def finished_deployments(held: Held) -> int:
         .correlate(Deployment)
         .scalar_subquery()
     )
-    is_over = or_(pending == 0, Deployment.created_at < held.now - DEPLOYMENT_WAITS)
+    # Of one whose server died before it made the nodes' rows they are made now.
+    deployments.ensure_made(Deployment.created_at < held.now - ROWS_DUE_WITHIN)
+    is_over = or_(
+        and_(pending == 0, Deployment.nodes_due.is_(None)),
+        Deployment.created_at < held.now - DEPLOYMENT_WAITS,
+    )
     ids = snapshot(lambda session: [row.id for row in session.scalars(open_.where(is_over))])
 
     def work(session: Session) -> int:

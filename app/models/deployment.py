@@ -9,6 +9,7 @@ from app.database import Base
 from app.models.columns import Id, Moment
 
 _IS_OPEN = column("finished_at").is_(None)
+_HAS_NODES_DUE = column("nodes_due").is_not(None)
 
 
 class Deployment(Base):
@@ -18,6 +19,12 @@ class Deployment(Base):
     __table_args__ = (
         Index("ix_deployment_pipeline_id_id", "pipeline_id", "id"),
         Index("ix_deployment_open", "id", sqlite_where=_IS_OPEN, postgresql_where=_IS_OPEN),
+        Index(
+            "ix_deployment_nodes_due",
+            "environment_id",
+            sqlite_where=_HAS_NODES_DUE,
+            postgresql_where=_HAS_NODES_DUE,
+        ),
     )
 
     id: Mapped[Id] = mapped_column(primary_key=True)
@@ -35,6 +42,9 @@ class Deployment(Base):
     created_at: Mapped[Moment]
     finished_at: Mapped[Moment | None]
     """When no node was still to come, or an hour had passed; noted by the watch (``app/watch.py``)."""
+    nodes_due: Mapped[str | None] = mapped_column(Text, deferred=True)
+    """The ids, with commas between them, of the nodes whose rows are still to be made: a deploy commits these, tells
+    the nodes, and only then makes ten thousand rows (``deployments.make_due``). ``None`` once they are there."""
 
 
 class DeploymentNode(Base):
