@@ -10,7 +10,7 @@ from sqlalchemy import Select, select
 
 from app import taps
 from app.access_rules import Scope
-from app.database import snapshot
+from app.database import look
 from app.errors import NotFoundError
 from app.ids import is_id
 from app.models import (
@@ -98,7 +98,7 @@ def environment_of(scope: Scope, arguments: Mapping[str, Any]) -> str | None:
             raise unknown from None
     assert kind.query is not None
     query = kind.query.where(kind.id_column == object_id)
-    found = snapshot(lambda session: session.execute(query).all()) if is_id(object_id) else []
+    found = look(query) if is_id(object_id) else []
     if not found:
         raise unknown
     environment_id: str | None = found[0][0]

@@ -13,8 +13,9 @@ from flask import Flask
 
 from app import alert_evaluation, watch, webhook_delivery
 from app.clock import utc_now
-from app.database import engine_of_its_own, using
+from app.database import db, engine_of_its_own, using
 from app.errors import UnavailableError
+from app.kept_connection import KeptConnection
 from app.push.deadlines import deadline
 
 DELIVERY_SECONDS = 1.0
@@ -31,8 +32,10 @@ class Background:
         self._app = app
         self._worker_id = worker_id
         # Requests that hold every connection of theirs stop neither.
-        self._engine = engine_of_its_own(app.config["SQLALCHEMY_DATABASE_URI"], "signalbox background")
+        self._engine = engine_of_its_own(app.config["SQLALCHEMY_DATABASE_URI"], "signalbox background", 5)
         self._alert_seconds = app.extensions["settings"].alert_interval_seconds
+        with app.app_context():
+            self._looks = KeptConnection(self._engine or db.engine)
         self._greenlets: list[Any] = []
 
     def start(self) -> None:
@@ -68,7 +71,7 @@ class Background:
             )
 
     def _deliver_due(self) -> None:
-        while webhook_delivery.has_due(utc_now()) and webhook_delivery.deliver_due():
+        while webhook_delivery.has_due(self._looks, utc_now()) and webhook_delivery.deliver_due():
             pass
 
     @contextmanager

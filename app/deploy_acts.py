@@ -6,6 +6,7 @@ Commit, then tell: what is told is in the database, and what is not told is foun
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,6 +36,10 @@ from app.materials import UnassembledError
 from app.models import Deployment, Environment, Pipeline, PipelineVersion
 from app.push import messages
 from app.switchboard_process import switchboard, worker_label
+
+WRITING_SECONDS = 5e-6
+"""For each node that was told: how long its worker may still be at it."""
+WRITING_SECONDS_AT_MOST = 1.0
 
 log = logging.getLogger("signalbox.deploys")
 
@@ -170,9 +175,10 @@ def perform(
     )
     if release is not None:
         release.note(session, deployment)
-    deploy_requests.overtake(
-        session, pipeline, deployment, actor, but=release.request_id if release else None
-    )
+    if state.has_requests:
+        deploy_requests.overtake(
+            session, pipeline, deployment, actor, but=release.request_id if release else None
+        )
     return Act(deployment.id, environment.id, number, concerned, former, state.earlier)
 
 
@@ -186,6 +192,8 @@ class _State:
     last_version: int
     earlier: list[str]
     """See ``deployments.latest_of``."""
+    has_requests: bool
+    """Whether requests are open that the act may end."""
 
 
 def _state(session: Session, pipeline_id: str) -> _State:
@@ -203,12 +211,13 @@ def _state(session: Session, pipeline_id: str) -> _State:
             deployed.scalar_subquery(),
             func.coalesce(last.scalar_subquery(), 0),
             deployments.latest_of(pipeline_id).scalar_subquery(),
+            deploy_requests.has_open(),
         ).where(Pipeline.id == pipeline_id)
     ).first()
     if found is None:
         raise NotFoundError("There is no such pipeline.")
-    pipeline, selector, last_version, earlier = found
-    return _State(pipeline, selector, last_version, earlier.split(",") if earlier else [])
+    pipeline, selector, last_version, earlier, has_requests = found
+    return _State(pipeline, selector, last_version, earlier.split(",") if earlier else [], has_requests)
 
 
 def _check_assembled(session: Session, environment: Environment, version: PipelineVersion) -> None:
@@ -240,6 +249,8 @@ def tell(act: Act, pipeline_id: str, reason: str) -> DeployOutcome:
         )
         deployments.make_due(session, Deployment.id == act.deployment_id)
 
+    # Published is not yet written: the database would take a core from the workers that write to the sockets.
+    time.sleep(min(len(act.targets) * WRITING_SECONDS, WRITING_SECONDS_AT_MOST))
     try:
         transaction(note)
     except (UnavailableError, SQLAlchemyError) as error:

@@ -114,6 +114,16 @@ def open_counts() -> dict[str, int]:
     return snapshot(read)
 
 
+def has_open() -> ColumnElement[bool]:
+    """Whether requests are open for the pipeline of a query of pipelines; see ``overtake``."""
+    query = select(DeployRequest.id).where(
+        DeployRequest.environment_id == Pipeline.environment_id,
+        DeployRequest.pipeline_id == Pipeline.id,
+        DeployRequest.state == "open",
+    )
+    return query.correlate(Pipeline).exists()
+
+
 def overtake(
     session: Session, pipeline: Pipeline, deployment: Deployment, actor: Actor, but: str | None = None
 ) -> None:

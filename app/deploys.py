@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from app import assembly, certificate_store, pipeline_yaml, preconditions, references, secret_store
 from app.audit import Actor
-from app.database import snapshot, transaction
+from app.database import look, snapshot, transaction
 from app.deploy_acts import DeployOutcome, DraftChangedError, Release, perform, tell
 from app.errors import ConflictError, InvalidInputError, NotFoundError
 from app.models import Environment, Pipeline, PipelineVersion
@@ -55,11 +55,10 @@ def deploy(
     checked: str | None = None
     while True:
         # Not db.session: the request may have begun a transaction that sees an older draft (hazard 6).
-        draft = snapshot(
-            lambda session: session.scalar(select(Pipeline.config_yaml).where(Pipeline.id == pipeline_id))
-        )
-        if draft is None:
+        found = look(select(Pipeline.config_yaml).where(Pipeline.id == pipeline_id))
+        if not found:
             raise NotFoundError("There is no such pipeline.")
+        (draft,) = found[0]
         if draft != checked:
             named[:] = check_deployable(draft)
             checked = draft

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -46,6 +48,7 @@ class Ours:
         self.operator = Operator(server.url, self.api_token)
         self.environment: str = self.operator.create_environment("bench")["id"]
         self.tokens: list[str] = []
+        self._caller = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         self._channels = Channels("signalbox:")
         self._own_channels = self._subscribed()
 
@@ -112,8 +115,13 @@ class Ours:
         until(lambda: self.held() == 0, seconds=60, every=0.2, what="no subscribed socket")
 
     def deploy(self, pipeline: str) -> int:
-        """How many were pushed. The call's own time is the caller's to take."""
-        return int(self.operator.deploy(pipeline)["pushed"])
+        """How many were pushed. The call's own time is the caller's to take, so nothing stands around the request."""
+        headers = {"Authorization": f"Bearer {self.api_token}", "Content-Type": "application/json"}
+        self._caller.request("POST", f"/api/v1/pipelines/{pipeline}/deploy", "{}", headers)
+        answer = self._caller.getresponse()
+        said = json.loads(answer.read())
+        assert answer.status == 200, said
+        return int(said["pushed"])
 
     def publish_one(self, index: int) -> None:
         """One PUBLISH on one node's channel, as the switchboard would."""
@@ -121,6 +129,7 @@ class Ours:
         self.store.publish(self._channels.name(self.node_id(index)), messages.pack(nudge))
 
     def close(self) -> None:
+        self._caller.close()
         self.store.close()
         self.operator.session.close()
 

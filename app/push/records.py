@@ -7,6 +7,7 @@ import time
 from datetime import UTC, datetime
 
 import gevent
+from gevent.event import Event
 
 from app.push.connection import Connection
 from app.push.messages import Subject
@@ -16,6 +17,9 @@ from app.push.redis_gate import RedisAwayError
 from app.push.standing import Questions, Span
 
 EVERY_SECONDS = 0.05
+"""How long what comes first waits for others."""
+IDLE_SECONDS = 1.0
+"""Twenty looks a second that find nothing would be a tenth of what a worker costs that has nothing to do."""
 MANY = 100
 """So many nudges within one look are a fan-out: they are written down once it has passed, not beside it."""
 LATE_SECONDS = 3.0
@@ -40,6 +44,7 @@ class Records:
         self._before = 0
         """How many of them the last look found."""
         self._waiting_since = 0.0
+        self._wanted = Event()
         self._spans: list[Span] = []
 
     def ended(self, connection: Connection, *, by_itself: bool) -> None:
@@ -48,6 +53,7 @@ class Records:
         One that ended *by_itself*, not because it was replaced, was taken over from by nobody (hazard 18).
         """
         self._ended.append((connection.node_id, connection.connection_id, by_itself))
+        self._wanted.set()
 
     def span(self, span: Span) -> None:
         """For the node's history; of a storm that the database cannot follow the last ones are left out."""
@@ -59,10 +65,15 @@ class Records:
         if len(self._written) < MAX_WAITING:
             for subject in subjects:
                 self._written.append((subject, connection.node_id, now))
+            if not self._wanted.is_set():
+                self._wanted.set()
 
     def run(self) -> None:
         """Write down, for ever. One greenlet."""
         while True:
+            if not self._written and not self._ended:
+                self._wanted.wait(IDLE_SECONDS)
+            self._wanted.clear()
             gevent.sleep(EVERY_SECONDS)
             if not self._is_fanning_out():
                 self._flush_written()
