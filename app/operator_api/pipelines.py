@@ -104,8 +104,8 @@ def targets(pipeline_id: str) -> ResponseReturnValue:
     selector = (asked.selector or "") if "selector" in request.args else None
     found = target_previews.preview(pipeline_id, selector, field="selector")
     named = target_previews.page(found, asked.change, asked.cursor, asked.limit)
-    nodes = sorted(fleet.rows([node.node_id for node in named.items]), key=lambda row: (row.name, row.id))
-    page = Page(nodes, named.next_cursor)
+    rows_of = {row.id: row for row in fleet.rows([node.node_id for node in named.items])}
+    page = Page([rows_of[node.node_id] for node in named.items if node.node_id in rows_of], named.next_cursor)
     return jsonify(**rows.page(page, rows.node), **rows.preview(found))
 
 

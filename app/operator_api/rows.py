@@ -141,7 +141,7 @@ def outcome(done: DeployOutcome) -> answers.Outcome:
 
 def preview(row: Preview) -> dict[str, Any]:
     """How many nodes a deploy would reach, and for how many of them, and of the others, it changes something."""
-    return {"targets": len(row.targets), "gained": len(row.gained), "lost": len(row.lost)}
+    return {"targets": row.targets, "gained": row.gained, "lost": row.lost}
 
 
 def audit_entry(row: AuditEntry) -> answers.AuditEntry:

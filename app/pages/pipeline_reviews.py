@@ -37,8 +37,7 @@ def _page(pipeline: Pipeline, config_yaml: str, selector: str, version: int | No
     text = request.args.get("page", "1")
     page = max(1, int(text)) if text.isascii() and text.isdecimal() and len(text) < 7 else 1
     found = targets.preview(pipeline.id, selector)
-    nodes = found.targets
-    pages = max(1, -(-len(nodes) // NODES_A_PAGE))
+    pages = max(1, -(-found.targets // NODES_A_PAGE))
     page = min(page, pages)
     runs = None
     if pipeline.wanted_version is not None:
@@ -53,8 +52,8 @@ def _page(pipeline: Pipeline, config_yaml: str, selector: str, version: int | No
         selector=selector,
         problem=problem,
         lines=text_difference.difference(runs.config_yaml if runs else "", config_yaml),
-        count=len(nodes),
-        nodes=nodes[(page - 1) * NODES_A_PAGE : page * NODES_A_PAGE],
+        count=found.targets,
+        nodes=targets.part(found, page, NODES_A_PAGE),
         page=page,
         pages=pages,
         changelog=request.args.get("changelog", "")[:500],

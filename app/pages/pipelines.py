@@ -229,11 +229,11 @@ def _saved_targets(pipeline_id: str) -> Preview | None:
 
 
 def _count(found: Preview | None) -> int | None:
-    return len(found.targets) if found is not None else None
+    return found.targets if found is not None else None
 
 
 def _painter(pipeline_id: str) -> live.Paint:
-    # Counted once, not at each look, and only to be shown: it reads every node of the environment.
+    # Counted once, not at each look, and only to be shown: it looks at every node of the environment.
     pipelines.get(pipeline_id)
     target_count = None if progress.latest(pipeline_id) else _count(_saved_targets(pipeline_id))
     return lambda: paint(pipeline_id, target_count)

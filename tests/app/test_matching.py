@@ -22,6 +22,10 @@ SELECTORS = (
 )  # fmt: skip
 
 
+def reached_by(found: targets.Preview, change: targets.Change | None) -> set[str]:
+    return {target.node_id for target in targets.page(found, change, None, limit=100).items}
+
+
 def test_the_database_matches_as_assembly_does(
     app: Flask, script: Script, environment_id: str, pipeline_id: str
 ) -> None:
@@ -29,6 +33,7 @@ def test_the_database_matches_as_assembly_does(
     kinds = list(product(OPERATORS, AGENTS))
     agents = enroll(script, environment_id, *(f"n{number}" for number in range(len(kinds))))
     labels = {node_id(agent): kind for agent, kind in zip(agents, kinds, strict=True)}
+    script.post(f"/pipelines/{pipeline_id}/deploy", status=200)
     for allowed in ([], ["zone", "gpu"]):
 
         def work(session, allowed=allowed):  # type: ignore[no-untyped-def]
@@ -46,8 +51,12 @@ def test_the_database_matches_as_assembly_does(
                     for each, (operator, agent) in labels.items()
                     if selector.matches(assembly.selectable_labels(operator, agent, allowed))
                 }
-                found = targets.preview(pipeline_id, text).targets
-                assert {target.node_id for target in found} == expected, (text, allowed)
+                found = targets.preview(pipeline_id, text)
+                # All of them are deployed to: who has no such label is lost like one with another value.
+                assert reached_by(found, None) == expected, (text, allowed)
+                assert reached_by(found, "lost") == labels.keys() - expected, (text, allowed)
+                counts = (found.targets, found.gained, found.kept, found.lost)
+                assert counts == (len(expected), 0, len(expected), len(labels) - len(expected))
 
 
 def test_a_deploy_waits_for_all_it_reaches_and_an_older_one_for_nobody(

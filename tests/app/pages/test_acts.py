@@ -124,7 +124,7 @@ def test_labels_are_one_a_line_and_reach_the_selectors(
     assert "Line 2 of the labels" in refused.text
     with app.app_context():
         pipelines.update(pipeline_id, COMMAND_LINE, node_selector="zone=a,gpu")
-        assert [node.node_id for node in targets.preview(pipeline_id).targets] == [node_id]
+        assert [node.node_id for node in targets.preview(pipeline_id).first_gained] == [node_id]
     assert parse_labels(" a = b=c \n") == {"a": "b=c"}
 
 
