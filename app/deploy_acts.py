@@ -37,7 +37,7 @@ from app.models import Deployment, Environment, Pipeline, PipelineVersion
 from app.push import messages
 from app.switchboard_process import switchboard, worker_label
 
-WRITING_SECONDS = 5e-6
+WRITING_SECONDS = 1e-5
 """For each node that was told: how long its worker may still be at it."""
 WRITING_SECONDS_AT_MOST = 1.0
 

@@ -10,6 +10,7 @@ from flask.typing import ResponseReturnValue
 from markupsafe import Markup
 
 from app import access, environments, fleet, fleet_versions
+from app.database import one_view
 from app.errors import InvalidInputError
 from app.fleet import FleetCounts, NodePage, NodeRow
 from app.fleet_states import States
@@ -26,6 +27,7 @@ bp = Blueprint("fleet", __name__)
 
 
 @bp.get("/")
+@one_view()
 def index() -> ResponseReturnValue:
     """The page as it is now; a filter that cannot be understood is said on it."""
     look, problem = Look.of(request.args), None

@@ -20,7 +20,7 @@ from markupsafe import Markup
 from sqlalchemy.exc import SQLAlchemyError
 
 from app import access
-from app.database import db
+from app.database import db, one_view
 from app.errors import SignalboxError
 from app.pages import open_approvals
 from app.push.fleet_watch import FleetWatch
@@ -81,7 +81,8 @@ def with_navigation(paint: Paint) -> Paint:
     """*paint*, and how many alerts fire and approvals are open: both stand in the navigation of every page."""
 
     def painted() -> Picture:
-        picture = paint()
+        with one_view():
+            picture = paint()
         own = {NAVIGATION: draw("alerts/count.html"), open_approvals.PART: open_approvals.part()}
         return replace(picture, parts={**picture.parts, **own})
 

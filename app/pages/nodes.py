@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from app import access, alerts, channel_history, fleet, node_actions, node_changes, node_charts, nodes
 from app.clock import utc_now
+from app.database import one_view
 from app.errors import InvalidInputError, SignalboxError
 from app.fleet import NodeRow
 from app.metrics_points import HOST
@@ -192,6 +193,7 @@ def parse_labels(text: str) -> dict[str, str]:
     return labels
 
 
+@one_view()
 def _page(node_id: str, problem: SignalboxError | None = None, draft: Draft | None = None) -> str:
     node = fleet.node(node_id)
     if draft is None:

@@ -6,6 +6,7 @@ from flask import render_template, request
 from flask.typing import ResponseReturnValue
 
 from app import deploys, environments, pipelines, selectors, targets, text_difference
+from app.database import one_view
 from app.errors import InvalidInputError, SignalboxError
 from app.models import Pipeline
 from app.pages.pipelines import bp
@@ -27,6 +28,7 @@ def review_rollback(pipeline_id: str, version: int) -> ResponseReturnValue:
     return _page(pipelines.get(pipeline_id), found.config_yaml, found.node_selector, version)
 
 
+@one_view()
 def _page(pipeline: Pipeline, config_yaml: str, selector: str, version: int | None) -> str:
     problem: SignalboxError | None = None
     try:

@@ -19,6 +19,7 @@ from app import (
     taps,
 )
 from app import targets as target_previews
+from app.database import one_view
 from app.errors import ConflictError, InvalidInputError, SignalboxError
 from app.models import Pipeline
 from app.pages import flow, live
@@ -260,6 +261,7 @@ def overtaken_page(pipeline_id: str, error: ConflictError, draft: Draft) -> Resp
     return html, error.status
 
 
+@one_view()
 def page_of(
     pipeline_id: str,
     problem: SignalboxError | None = None,
