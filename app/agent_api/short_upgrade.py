@@ -42,7 +42,7 @@ from app.upgrade_rate import UpgradeRate
 MOST_BYTES = 4096
 """Of a handshake on the short way; an agent's has five hundred."""
 MOST_FIELDS = 50
-AT_ONCE = 100
+AT_ONCE = 25
 
 _REQUEST = re.compile(rb"((?:[A-Za-z0-9-]+:[\t\x20-\x7e]*\r\n)+)\r\n")
 _HOST = re.compile(r"(?:[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
