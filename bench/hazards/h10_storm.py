@@ -20,7 +20,7 @@ SHOWER_MESSAGES = {"tiny": 10_000}
 MOST_SHOWER_MESSAGES = 100_000
 """Few enough that what a worker has not read yet always finds room in Redis."""
 STORM_MESSAGES = {"tiny": 30_000}
-MOST_STORM_MESSAGES = 150_000
+MOST_STORM_MESSAGES = 190_000
 """A fourth more bytes than Redis keeps for a subscriber: who reads a third of them meanwhile is never cut."""
 QUIET_SECONDS = 3.0
 STORM_QUIET_SECONDS = 8.0
