@@ -26,7 +26,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app import last_assembled, selectors, shared_plans
-from app.database import snapshot
+from app.database import outside_of_views, snapshot
 from app.errors import NotFoundError
 from app.materials import NOTHING, Material, Materials, UnassembledError
 from app.models import Environment, Pipeline, PipelineVersion
@@ -237,7 +237,8 @@ def wanted_for(environment_id: str, nonce: str | None = None) -> EnvironmentPlan
         _plans.move_to_end(environment_id)
         return plan
     asked = time.monotonic()
-    with _assembling.setdefault(environment_id, threading.Lock()):
+    # An old view would put an old plan in the place of a newer one, here and in Redis.
+    with outside_of_views(), _assembling.setdefault(environment_id, threading.Lock()):
         plan = _plans.get(environment_id)
         if plan is not None and plan.nonce == nonce:
             return plan

@@ -62,6 +62,9 @@ db = SQLAlchemy(model_class=Base)
 _LAST = "signalbox.last"
 _writer = threading.Lock()
 _engine: ContextVar[Engine | None] = ContextVar("engine", default=None)
+MOST_VIEWS = {"postgresql": 6, "sqlite": 2}
+"""Of a process: a fifth of the connections that requests have."""
+_views = 0
 _view: ContextVar[Session | None] = ContextVar("view", default=None)
 _beginning: ContextVar[_Beginning | None] = ContextVar("beginning", default=None)
 
@@ -178,16 +181,34 @@ def one_view() -> Iterator[None]:
 
     A page asks twenty times; beginning and ending a transaction around each question takes longer than the answers,
     and where workers are busy each of the waits is a long one. Nothing that is written inside is seen inside.
+    It holds a connection whatever is waited for inside, so there are few in a process; beyond these each question has
+    its own again, as it has inside of ``outside_of_views``.
     """
-    if _view.get() is not None:
+    global _views
+    most = MOST_VIEWS.get(current_engine().dialect.name, MOST_VIEWS["postgresql"])
+    if _view.get() is not None or _views >= most:
         yield
         return
-    with _reading() as session:
-        token = _view.set(session)
-        try:
-            yield
-        finally:
-            _view.reset(token)
+    _views += 1
+    try:
+        with _reading() as session:
+            token = _view.set(session)
+            try:
+                yield
+            finally:
+                _view.reset(token)
+    finally:
+        _views -= 1
+
+
+@contextmanager
+def outside_of_views() -> Iterator[None]:
+    """Let every ``snapshot`` inside see the database as it is then: for what others are given of it, too."""
+    token = _view.set(None)
+    try:
+        yield
+    finally:
+        _view.reset(token)
 
 
 @contextmanager

@@ -247,12 +247,12 @@ def tell(act: Act, pipeline_id: str, reason: str) -> DeployOutcome:
             .where(Deployment.id == act.deployment_id)
             .values(pushed=outcome.pushed, push_error=outcome.error)
         )
-        deployments.make_due(session, Deployment.id == act.deployment_id)
 
     # Published is not yet written: the database would take a core from the workers that write to the sockets.
     time.sleep(min(len(act.targets) * WRITING_SECONDS, WRITING_SECONDS_AT_MOST))
     try:
         transaction(note)
+        deployments.ensure_made(Deployment.id == act.deployment_id)
     except (UnavailableError, SQLAlchemyError) as error:
         # The act itself is committed and told: an error answer would say the opposite.
         log.warning("not all written down deployment=%s: %s", act.deployment_id, error)

@@ -155,9 +155,10 @@ _MAKE = {
         SELECT deployment.id, node.id, 'PENDING'
         FROM deployment CROSS JOIN LATERAL unnest(string_to_array(deployment.nodes_due, ',')) AS due (id)
         JOIN node ON node.id = due.id AND node.environment_id = deployment.environment_id
-        WHERE deployment.id = :id ORDER BY node.id""",
+        WHERE deployment.id = :id ORDER BY node.id FOR KEY SHARE OF node""",
 }
-"""A node that has gone since, or has moved to another environment, is waited for no more."""
+"""A node that has gone since, or has moved to another environment, is waited for no more. One that is just about to
+is waited for here, and looked at again: the foreign key would only find that it is gone, and fail."""
 
 
 def has_due(environment_id: ColumnElement[str], around: FromClause) -> ColumnElement[bool]:

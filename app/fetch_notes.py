@@ -5,12 +5,14 @@ Many in one statement, those of one worker together; each request is answered on
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
 
 from flask import Flask, current_app
 from sqlalchemy import Engine, Update, bindparam, func, literal_column, select, update
+from sqlalchemy.exc import SQLAlchemyError
 
 from app import deployments
 from app.clock import utc_now
@@ -22,6 +24,8 @@ from app.models import Deployment, DeploymentNode, Node
 from app.models.columns import UtcDateTime
 from app.node_identity import AuthenticatedNode
 from app.push.group_call import GroupCall
+
+log = logging.getLogger("signalbox.deploys")
 
 SEEN_AT_MOST_EVERY = timedelta(minutes=1)
 
@@ -94,7 +98,11 @@ class FetchNotes:
         fetched = [note.node_id for note in notes if note.has_fetched or note.due_in]
         due_in = {note.due_in for note in notes if note.due_in}
         if due_in:
-            deployments.ensure_made(Deployment.environment_id.in_(due_in))
+            try:
+                deployments.ensure_made(Deployment.environment_id.in_(due_in))
+            except (SQLAlchemyError, UnavailableError) as error:
+                # A moment that is noted later or not at all is better than a node without its configuration.
+                log.warning("rows not made environments=%s: %s", ",".join(sorted(due_in)), error)
         now = utc_now()
         for statement, ids in ((_SEEN, seen), (_FETCHED, fetched)):
             if ids:

@@ -1,7 +1,8 @@
 """The fleet as people look at it: nodes with what they run and should run, whether they are connected, counts.
 
 The database says what nodes reported, the environments' plans what they should run, Redis who is connected.
-Each is asked once a page, whatever the page's size, and no database connection is held while Redis is asked.
+Each is asked once a page, whatever the page's size. A page's own view of the database (``database.one_view``, of
+which there are few) is held while Redis is asked; nothing else is.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from app.errors import NotFoundError
 from app.fleet_behind import Alike
 from app.fleet_filter import FleetFilter, Order
 from app.fleet_states import States
-from app.id_table import plan_joins
+from app.id_table import planned_joins
 from app.ids import is_id
 from app.models import Environment, Node, NodePipeline, Pipeline
 from app.node_pipelines import PipelineState, pipeline_states
@@ -197,8 +198,8 @@ def counts(environment_id: str | None = None, states: States | None = None) -> F
 
     def read(session: Session) -> tuple[Any, Alike]:
         alike = fleet_behind.read(session, environment_id)
-        plan_joins(session)
-        return session.execute(totals).one(), alike
+        with planned_joins(session):
+            return session.execute(totals).one(), alike
 
     # On one view of the database: a node that reports meanwhile would else be counted as it was and as it is.
     (number, connected, failed, unreachable, paused), alike = snapshot(read)

@@ -7,6 +7,7 @@ unreachable or behind is asked there first (``States``), and the database is tol
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -17,7 +18,7 @@ from sqlalchemy.orm import Session
 from app.database import snapshot
 from app.errors import InvalidInputError
 from app.fleet_states import URGENCIES, States, has_failed, is_in_maintenance, is_unknown
-from app.id_table import plan_joins
+from app.id_table import planned_joins
 from app.models import Environment, Node
 from app.models.columns import UtcDateTime
 from app.node_status import NodeStatus
@@ -174,9 +175,8 @@ def _read(query: Query, states: States) -> Sequence[Any]:
     joined = states.joined(query)
 
     def read(session: Session) -> Sequence[Any]:
-        if joined is not query:
-            plan_joins(session)
-        return session.execute(joined).all()
+        with planned_joins(session) if joined is not query else nullcontext():
+            return session.execute(joined).all()
 
     return snapshot(read)
 

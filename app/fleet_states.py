@@ -48,7 +48,7 @@ class States:
     def joined(self, query: Query) -> Query:
         """*query*, which selects from nodes, with what the conditions need that were asked for since the last one.
 
-        Before it runs, ``plan_joins``.
+        It runs inside of ``planned_joins``.
         """
         for table in self._tables.values():
             query = table.joined(query, Node.id.expression)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import CTE, ColumnElement, Select, String, func, literal, select, text
@@ -35,20 +36,23 @@ class IdTable:
         return column.in_(self._each) if self._table is None else self._table.c.id.is_not(None)
 
     def joined(self, query: Select[*tuple[Any, ...]], column: ColumnElement[str]) -> Select[*tuple[Any, ...]]:
-        """*query* with what ``has`` needs. Before it runs, ``plan_joins``."""
+        """*query* with what ``has`` needs. It runs inside of ``planned_joins``."""
         return query if self._table is None else query.outerjoin(self._table, self._table.c.id == column)
 
 
-def plan_joins(session: Session) -> None:
-    """Let PostgreSQL hash such tables, for the rest of the transaction.
+@contextmanager
+def planned_joins(session: Session) -> Iterator[None]:
+    """Let PostgreSQL hash such tables in the queries inside.
 
     A plan that was made for any number of ids, and one that hopes to stop early, both walk the whole table once
     for each row of the other.
     """
-    if session.get_bind().dialect.name == "postgresql":
-        session.execute(
-            text(
-                "SELECT set_config('plan_cache_mode', 'force_custom_plan', true),"
-                " set_config('enable_nestloop', 'off', true)"
-            )
-        )
+    if session.get_bind().dialect.name != "postgresql":
+        yield
+        return
+    setting = text(
+        "SELECT set_config('plan_cache_mode', :mode, true), set_config('enable_nestloop', :loops, true)"
+    )
+    session.execute(setting, {"mode": "force_custom_plan", "loops": "off"})
+    yield
+    session.execute(setting, {"mode": "auto", "loops": "on"})

@@ -124,7 +124,7 @@ def delete(node_id: str, actor: Actor) -> None:
     """
 
     def work(session: Session) -> str:
-        # The environment first, as a deploy does: it may be writing rows that refer to this node.
+        # The environment first, as a deploy does; whoever makes a deploy's rows waits for the node's own lock.
         environment_id = _get(session, node_id).environment_id
         # So also the sweep looks, should the socket not be reached now.
         revisions.touch(session, environment_id)

@@ -14,11 +14,13 @@ from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import and_, delete, exists, func, or_, select
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app import deploy_requests, deployments, leases, server_settings, webhook_events
 from app.clock import rfc3339
 from app.database import snapshot, transaction
+from app.errors import UnavailableError
 from app.leases import Held, LeaseLostError
 from app.models import (
     Deployment,
@@ -89,7 +91,10 @@ def finished_deployments(held: Held) -> int:
         .scalar_subquery()
     )
     # Of one whose server died before it made the nodes' rows they are made now.
-    deployments.ensure_made(Deployment.created_at < held.now - ROWS_DUE_WITHIN)
+    try:
+        deployments.ensure_made(Deployment.created_at < held.now - ROWS_DUE_WITHIN)
+    except (SQLAlchemyError, UnavailableError) as error:
+        log.warning("rows not made: %s", error)  # the rest of the turn does not hang on them
     is_over = or_(
         and_(pending == 0, Deployment.nodes_due.is_(None)),
         Deployment.created_at < held.now - DEPLOYMENT_WAITS,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import secrets
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -27,6 +28,7 @@ PIPELINE = """
 sources: {{made: {{type: demo_logs, format: json, interval: {interval}}}}}
 sinks: {{gone: {{type: blackhole, inputs: [made]}}}}
 """
+NOTED_SECONDS = 1.0
 PASSWORD = "correct horse battery"
 SETTINGS = {
     # What it can do is the question here, not what it takes from a herd.
@@ -87,6 +89,18 @@ class Ours:
         with self.engine() as connection:
             connection.execute(text("UPDATE node SET running_revision = :it"), {"it": revision})
         return revision
+
+    def settle(self) -> None:
+        """Until what a deploy leaves to be noted is noted; then as ``follow``: the next finds a server at rest."""
+        noted = text("SELECT count(nudged_at) FROM deployment_node")
+        count = -1
+        while True:
+            with self.engine() as connection:
+                before, count = count, connection.execute(noted).scalar_one()
+            if count == before:
+                break
+            time.sleep(NOTED_SECONDS)
+        self.follow()
 
     @contextmanager
     def engine(self) -> Iterator[Any]:
@@ -189,7 +203,7 @@ def contender(place: Place, count: int, workers: int = 2) -> Iterator[Contender]
             held=ours.held,
             deploy=lambda: ours.deploy(pipeline),
             publish_one=ours.publish_one,
-            settle=lambda: ours.follow() and None,
+            settle=ours.settle,
         )
 
 

@@ -45,6 +45,7 @@ class Records:
         """How many of them the last look found."""
         self._waiting_since = 0.0
         self._wanted = Event()
+        self._has_failed = False
         self._spans: list[Span] = []
 
     def ended(self, connection: Connection, *, by_itself: bool) -> None:
@@ -117,6 +118,11 @@ class Records:
                 )
             except Exception:
                 log.exception("cannot write down %d nudges", len(written))
+                if not self._has_failed:  # once more, with what comes next; noting one twice changes nothing
+                    self._written = (written + self._written)[:MAX_WAITING]
+                self._has_failed = not self._has_failed
+            else:
+                self._has_failed = False
 
     def _flush_ended(self) -> None:
         if not self._ended:

@@ -130,7 +130,7 @@ def _tell_all(server: ours.Ours, pipeline: str, crowd: Crowd, results: Results) 
     spans = [(at - called) / 1e6 for at in crowd.dump("first") if at]
     results.record(ALL_TOLD, max(spans))
     results.record(MEDIAN_TOLD, statistics.median(spans))
-    server.follow()
+    server.settle()
 
 
 def _stored(server: ours.Ours) -> int:

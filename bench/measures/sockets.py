@@ -51,7 +51,8 @@ MEDIAN_TOLD = figure(
 ALL_TOLD = figure(
     "sockets.all_told", "all told", "ms", "less",
     "from the start of the call that tells all (ours: a deploy, with its version row and its transaction) until the "
-    "last client has read its frame; each node's message is published on a channel or room of its own",
+    "last client has read its frame; each node's message is published on a channel or room of its own, and the next "
+    "call begins when nothing of the last one is left to be written down",
 )  # fmt: skip
 CALL = figure("sockets.call", "the call that tells all", "ms", "less", "how long its caller waits")
 CLIENT_TOLD = figure(

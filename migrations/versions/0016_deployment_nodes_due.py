@@ -43,5 +43,5 @@ def downgrade():
         ' AND node.environment_id = deployment.environment_id'
     )
     op.drop_index('ix_deployment_nodes_due', table_name='deployment')
-    with op.batch_alter_table('deployment', schema=None) as batch_op:
-        batch_op.drop_column('nodes_due')
+    # Not as a batch: SQLite would copy the table, and dropping the old one would take the nodes' rows with it.
+    op.drop_column('deployment', 'nodes_due')

@@ -4,18 +4,20 @@ The server dies in between here: whoever comes next, whatever it is that they do
 """
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
 from flask import Flask
-from sqlalchemy import update
+from sqlalchemy import Engine, delete, text, update
 
 from app import deployments, deploys, leases, progress, watch
 from app.audit import COMMAND_LINE
 from app.clock import rfc3339, utc_now
-from app.database import transaction
-from app.models import Deployment
+from app.database import db, transaction
+from app.models import Deployment, Node
 from tests.app.conftest import Script, enroll, node_id
+from tests.support.until import until
 
 
 class DiedError(Exception):
@@ -138,3 +140,48 @@ def test_nobody_waits_for_nodes_that_have_gone_or_moved(
     assert script.call("DELETE", f"/nodes/{node_id(goes)}").status_code in (200, 204)
     stays.get("/config")
     assert rows(script, deployment_id) == {node_id(stays): ("PENDING", True)}
+
+
+def test_an_older_release_finds_rows_and_what_was_due_is_kept(
+    app: Flask, script: Script, environment_id: str, pipeline_id: str, deploy_and_die: Callable[[], str]
+) -> None:
+    """The schema goes down and up again: rows that were there stay, those that were due are made."""
+    (one,) = enroll(script, environment_id, "n1")
+    older = script.post(f"/pipelines/{pipeline_id}/deploy", status=200)["deploymentId"]
+    heartbeat(one, pipeline_id, 1)
+    newer = deploy_and_die()
+    for command in (("downgrade", "0015"), ("upgrade",)):
+        done = app.test_cli_runner().invoke(args=["db", *command])
+        assert done.exit_code == 0, done.output
+    assert rows(script, older) == {node_id(one): ("RUNNING", False)}
+    assert rows(script, newer) == {node_id(one): ("PENDING", False)}
+
+
+def test_a_node_that_is_deleted_while_rows_are_made_is_no_failure(
+    app: Flask, script: Script, environment_id: str, deploy_and_die: Callable[[], str]
+) -> None:
+    """Whoever makes them waits for the node's lock and finds that nobody is there any more."""
+    stays, goes = enroll(script, environment_id, "n1", "n2")
+    deployment_id = deploy_and_die()
+    if "sqlite" in app.config["SQLALCHEMY_DATABASE_URI"]:
+        assert script.call("DELETE", f"/nodes/{node_id(goes)}").status_code in (200, 204)
+        stays.get("/config")
+    else:
+        with app.app_context():
+            engine = db.engine
+        with engine.connect() as deleter, ThreadPoolExecutor() as pool:
+            deleter.execute(delete(Node).where(Node.id == node_id(goes)))
+            fetch = pool.submit(stays.get, "/config")
+            until(lambda: is_waiting(engine), seconds=10, what="somebody who waits for the node's lock")
+            deleter.commit()
+            assert fetch.result(timeout=20)["pipelines"]
+    assert rows(script, deployment_id) == {node_id(stays): ("PENDING", True)}
+
+
+def is_waiting(engine: Engine) -> bool:
+    """Whether somebody waits for a lock in this database."""
+    waiting = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    )
+    with engine.connect() as connection:
+        return bool(connection.execute(waiting).scalar_one())
