@@ -22,8 +22,7 @@ MOST_SHOWER_MESSAGES = 100_000
 STORM_MESSAGES = {"tiny": 30_000}
 MOST_STORM_MESSAGES = 190_000
 """A fourth more bytes than Redis keeps for a subscriber: who reads a third of them meanwhile is never cut."""
-QUIET_SECONDS = 3.0
-STORM_QUIET_SECONDS = 8.0
+QUIET_SECONDS = 8.0
 """Without the rule a worker reads for seconds before it writes anything."""
 MOST_SECONDS = 60.0
 PORTION = 64 * 1024
@@ -88,7 +87,7 @@ def run(place: Place, scale: Scale, *, kept: bool) -> dict[str, float]:
             crowd.forget()
             times = max(1, STORM_MESSAGES.get(scale.name, MOST_STORM_MESSAGES) // len(ids))
             last_began_at, _ = _publish(server, ids, times)
-            _until_quiet(crowd, STORM_QUIET_SECONDS)
+            _until_quiet(crowd, QUIET_SECONDS)
             told = sum(at >= last_began_at for at in crowd.dump("last"))
         return {
             **shower,

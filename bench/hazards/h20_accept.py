@@ -16,6 +16,8 @@ MOST_SOCKETS = 4000
 AT_ONCE = 40
 SPREAD_SECONDS = 6.0
 """Over which the killed worker's agents come back: the one in its place boots in the first of them."""
+MOST_OPEN = 99
+"""Percent."""
 SHED_SECONDS = 14.0
 """A worker sheds after three reports, which come every two seconds; then it may do so for some rounds."""
 RULE = (
@@ -47,8 +49,11 @@ def run(place: Place, scale: Scale, *, kept: bool) -> dict[str, float]:
             crowd.forget()
             server.server.kill_worker(server.server.worker_pids()[0])
             crowd.wait("lost", count // WORKERS // 2, 20)
-            state = crowd.wait("open", count, 60)
-            assert state.open == count, f"{state.open} of {count} are open: {state.statuses}"
+            # Without the rule some are always on their way, shed by one worker and not yet at the next.
+            state = crowd.wait("open", MOST_OPEN * count // 100, 60)
+            assert state.open >= MOST_OPEN * count // 100, (
+                f"{state.open} of {count} are open: {state.statuses}"
+            )
             held = _held(server)
             state = crowd.state(SHED_SECONDS)
         say(f"hazard 20: {sorted(held.values())}, closed {dict(state.goodbyes)}")
