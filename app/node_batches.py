@@ -52,7 +52,7 @@ def set_maintenance(environment_id: str, node_ids: Sequence[str], mode: bool, ac
 
     def work(session: Session) -> list[str]:
         revisions.touch(session, environment_id)
-        changed = _locked(session, node_ids, is_meant)
+        changed = _locked(session, node_ids, is_meant, key_share=True)
         told = {"before": {"maintenance_mode": not mode}, "after": {"maintenance_mode": mode}}
         for start in range(0, len(changed), CHUNK):
             session.execute(
@@ -94,13 +94,18 @@ def forget_revoked(environment_id: str, node_ids: Sequence[str], actor: Actor) -
     return gone
 
 
-def _locked(session: Session, node_ids: Sequence[str], is_meant: Sequence[Any]) -> list[str]:
-    """Those of the nodes that are meant, locked in one order, so that two people do not wait for each other."""
+def _locked(
+    session: Session, node_ids: Sequence[str], is_meant: Sequence[Any], *, key_share: bool = False
+) -> list[str]:
+    """Those of the nodes that are meant, locked in one order, so that two people do not wait for each other.
+
+    With *key_share* not their keys: whoever makes a deploy's rows refers to these, maybe while holding other nodes.
+    """
     wanted = sorted(node_ids)
     found: list[str] = []
     for start in range(0, len(wanted), CHUNK):
         query = select(Node.id).where(Node.id.in_(wanted[start : start + CHUNK]), *is_meant)
-        found += session.scalars(query.order_by(Node.id).with_for_update())
+        found += session.scalars(query.order_by(Node.id).with_for_update(key_share=key_share))
     return found
 
 

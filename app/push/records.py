@@ -41,11 +41,12 @@ class Records:
         self._questions = questions
         self._ended: list[tuple[str, str, bool]] = []
         self._written: list[tuple[Subject, str, float]] = []
+        self._tried = 0
+        """How many of the first of them could not be written down before."""
         self._before = 0
         """How many of them the last look found."""
         self._waiting_since = 0.0
         self._wanted = Event()
-        self._has_failed = False
         self._spans: list[Span] = []
 
     def ended(self, connection: Connection, *, by_itself: bool) -> None:
@@ -110,7 +111,8 @@ class Records:
         return count - before >= MANY and now - self._waiting_since < LATE_SECONDS
 
     def _flush_written(self) -> None:
-        written, self._written, self._before = self._written, [], 0
+        written, tried = self._written, self._tried
+        self._written, self._before, self._tried = [], 0, 0
         if written:
             try:
                 self._questions.record_nudged(
@@ -118,11 +120,9 @@ class Records:
                 )
             except Exception:
                 log.exception("cannot write down %d nudges", len(written))
-                if not self._has_failed:  # once more, with what comes next; noting one twice changes nothing
-                    self._written = (written + self._written)[:MAX_WAITING]
-                self._has_failed = not self._has_failed
-            else:
-                self._has_failed = False
+                again = written[tried:]  # once more each; noting one twice changes nothing
+                self._written = (again + self._written)[:MAX_WAITING]
+                self._tried = len(again)
 
     def _flush_ended(self) -> None:
         if not self._ended:

@@ -160,7 +160,7 @@ def test_an_older_release_finds_rows_and_what_was_due_is_kept(
 def test_a_node_that_is_deleted_while_rows_are_made_is_no_failure(
     app: Flask, script: Script, environment_id: str, deploy_and_die: Callable[[], str]
 ) -> None:
-    """Whoever makes them waits for the node's lock and finds that nobody is there any more."""
+    """Whoever makes them waits for the node's lock and finds that nobody is there any more; SQLite has one writer."""
     stays, goes = enroll(script, environment_id, "n1", "n2")
     deployment_id = deploy_and_die()
     if "sqlite" in app.config["SQLALCHEMY_DATABASE_URI"]:

@@ -20,14 +20,20 @@ class Database:
     def __init__(self) -> None:
         self.looks = 0
         self.noted: list[tuple[int, int]] = []
+        self.away_until = 0
 
     def record_nudged(self, written: Sequence[tuple[str, str, datetime]]) -> None:
+        if self.looks <= self.away_until:
+            raise TimeoutError("no answer")
         self.noted.append((self.looks, len(written)))
 
 
-def run(monkeypatch: pytest.MonkeyPatch, comes: Callable[[int], int], looks: int) -> list[tuple[int, int]]:
+def run(
+    monkeypatch: pytest.MonkeyPatch, comes: Callable[[int], int], looks: int, away_until: int = 0
+) -> list[tuple[int, int]]:
     """What is written down, and when, where before the look with each number so many nudges are written."""
     database = Database()
+    database.away_until = away_until
     kept = Records(None, None, database)  # type: ignore[arg-type]  # Redis is not asked
     connection = Connection("n", "e", "c", 1, "ws", 0, "-", None)
 
@@ -49,6 +55,12 @@ def run(monkeypatch: pytest.MonkeyPatch, comes: Callable[[int], int], looks: int
 def test_a_fan_out_is_written_down_once_it_has_passed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The database's work would otherwise stand between the first node and the last."""
     assert run(monkeypatch, lambda look: 500 if look <= 4 else 0, 8) == [(5, 2000)]
+
+
+def test_what_could_not_be_written_down_is_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each nudge has two tries: what comes anew is not lost with what can never be written."""
+    assert run(monkeypatch, lambda look: 1, 4, away_until=1) == [(2, 2), (3, 1), (4, 1)]
+    assert run(monkeypatch, lambda look: 1, 5, away_until=3) == [(4, 2), (5, 1)]
 
 
 def test_what_comes_singly_is_written_down_at_once_and_what_never_ends_every_few_seconds(
