@@ -114,8 +114,10 @@ class DatabaseQuestions:
                 lambda session: (
                     session.execute(
                         update(Node)
-                        .where(Node.id.in_(node_ids), Node.last_seen_at < now)
+                        .where(among(Node.__table__.c.id, "ids"), Node.last_seen_at < now)
                         .values(last_seen_at=now)
+                        .execution_options(synchronize_session=False),
+                        {"ids": listed(node_ids)},
                     )
                     and None
                 )

@@ -23,6 +23,7 @@ from app.push.redis_gate import RedisGate
 
 LEASE_MS = 9000
 BUCKETS = 256
+BUCKETS_A_LOOK = 16
 DUEL_QUIET_MS = 300_000
 """A duel is over when nobody has been held off for so long."""
 _FOLDER = Path(__file__).parent
@@ -212,7 +213,7 @@ class Registry:
         ``None`` for a WebSocket. Asked about whole fleets, so of each entry only that is read.
         """
         held: dict[bytes, list[tuple[bytes, int | None]]] = defaultdict(list)
-        for bucket in self._all_buckets():
+        for bucket in self._read_buckets(range(BUCKETS)):
             for node_id, value in bucket.items():
                 fields = value.split(b" ")
                 if len(fields) < _FIELDS or fields[7] != b"1":
@@ -229,23 +230,33 @@ class Registry:
 
     def reap(self) -> int:
         """Remove the entries of dead workers; how many there were."""
-        entries = self._all_entries()
-        alive = self.alive({entry.worker_id for entry in entries.values()})
-        dead = [(node, entry.pack()) for node, entry in entries.items() if entry.worker_id not in alive]
+        dead: list[tuple[str, str]] = []
+        for start in range(0, BUCKETS, BUCKETS_A_LOOK):  # all at once would be memory that the worker keeps
+            entries = self._entries_in(range(start, start + BUCKETS_A_LOOK))
+            alive = self.alive({entry.worker_id for entry in entries.values()})
+            dead += [(node, entry.pack()) for node, entry in entries.items() if entry.worker_id not in alive]
         return sum(int(count) for count in self._by_bucket(self._reap, dead))
 
-    def _all_entries(self) -> dict[str, Entry]:
+    def take_turn(self, name: str, seconds: int) -> bool:
+        """Whether what *name* stands for is this worker's to do: of all workers one has the turn for so long.
+
+        :raises RedisAwayError: Redis is away.
+        """
+        key = f"{self._prefix}{name}"
+        return bool(self._gate.run(lambda client: client.set(key, "1", nx=True, ex=seconds)))
+
+    def _entries_in(self, numbers: range) -> dict[str, Entry]:
         return {
             text_of(node_id): entry
-            for bucket in self._all_buckets()
+            for bucket in self._read_buckets(numbers)
             for node_id, value in bucket.items()
             if (entry := entry_in(value)) is not None
         }
 
-    def _all_buckets(self) -> list[dict[bytes, bytes]]:
+    def _read_buckets(self, numbers: range) -> list[dict[bytes, bytes]]:
         def send(client: redis.Redis) -> list[Any]:
             pipeline = client.pipeline(transaction=False)
-            for number in range(BUCKETS):
+            for number in numbers:
                 pipeline.hgetall(f"{self._prefix}presence:{number:02x}")
             answers: list[Any] = pipeline.execute()
             return answers

@@ -26,6 +26,8 @@ LEASE_SECONDS = 3.0
 AUDIT_SECONDS = 10.0
 GAP_SECONDS = 6.0
 REAP_SECONDS = 60.0
+REAP_TURN_SECONDS = 45
+"""One worker of all looks through everybody's entries; after so long the next one may."""
 ENTRIES_A_WRITE = 500
 """More at once would hold up the sockets, and a worker that has once needed so much memory keeps it."""
 
@@ -139,7 +141,7 @@ class Upkeep:
         while True:
             gevent.sleep(REAP_SECONDS)
             try:
-                count = self._registry.reap()
+                count = self._registry.reap() if self._registry.take_turn("reaping", REAP_TURN_SECONDS) else 0
             except RedisAwayError:
                 continue
             if count:
